@@ -1,0 +1,115 @@
+"""The Rust core.  Offsets and sizes are in bytes; spans are half-open.
+
+Nothing here calls Python back.  Every call that may take longer than 50 ms lets go of the GIL and stops
+soon after its engine is cancelled.
+"""
+
+from os import PathLike
+from typing import Literal, TypeAlias, final
+
+__all__ = ["Directory", "Engine", "Job", "Staging", "write_manifest"]
+
+_Path: TypeAlias = str | PathLike[str]
+_Event: TypeAlias = (
+    tuple[Literal["moved"]]
+    | tuple[Literal["damaged"], int, int, int, Exception]
+    | tuple[Literal["finished"], int, str | None]
+    | tuple[Literal["failed"], int, Exception]
+)
+
+@final
+class Job:
+    """A cancel flag that Python and Rust calls share."""
+
+    def __new__(cls) -> Job: ...
+    def cancel(self) -> None: ...
+    @property
+    def cancelled(self) -> bool: ...
+
+@final
+class Directory:
+    """A zip's central directory, validated whole."""
+
+    @staticmethod
+    def parse(archive: str, tail: bytes, total: int) -> Directory | int:
+        """Reads it out of the last bytes of an archive of ``total`` bytes.
+
+        Returns the offset from which on the archive's bytes are needed when ``tail`` is too short.
+        Raises ArchiveError or MemberError for whatever does not hold together.
+        """
+    @staticmethod
+    def check_disjoint(directories: list[Directory]) -> None:
+        """Raises MemberError when two archives would write the same file."""
+    @property
+    def members(self) -> int:
+        """How many members there are, directories included."""
+    @property
+    def unpacked_bytes(self) -> int:
+        """The sum of the members' sizes, as declared."""
+    @property
+    def start(self) -> int:
+        """Where the directory starts in the archive."""
+    @property
+    def total(self) -> int:
+        """Size of the archive."""
+
+@final
+class Staging:
+    """A folder for unpacked files that are not visible yet."""
+
+    def __new__(cls, root: _Path) -> Staging: ...
+
+@final
+class Engine:
+    """Worker threads that order, check, hash and unpack what arrives."""
+
+    def __new__(cls, job: Job, workers: int) -> Engine: ...
+    def add(
+        self,
+        name: str,
+        total: int | None,
+        window_bytes: int,
+        *,
+        file: _Path | None = None,
+        digest: tuple[str, str | None] | None = None,
+        unpack: tuple[Directory, Staging, _Path, _Path] | None = None,
+        saved: str | None = None,
+    ) -> int:
+        """Adds an archive and returns its number.
+
+        ``total`` is its size, None while unknown; ``window_bytes`` how far ahead of the frontier bytes may
+        arrive; ``file`` where the bytes themselves go; ``digest`` algorithm and expected value; ``unpack``
+        the directory, the staging folder, the file for the members' SHA-256 records and the one for the
+        compressed bytes of a member larger than the window; ``saved`` what ``save`` returned in an earlier
+        run.  Raises ValueError when ``saved`` cannot be taken up, StorageError when a file cannot be opened.
+        """
+    def write(self, archive: int, offset: int, data: bytes) -> None:
+        """Takes a chunk; ``data`` is kept, not copied."""
+    def read_local(self, archive: int, path: _Path, start: int, end: int) -> None:
+        """Takes ``start..end`` from a local copy of the archive.  Raises StorageError."""
+    def set_total(self, archive: int, total: int) -> None:
+        """Tells the size of an archive that was added without one."""
+    def set_window(self, archive: int, window_bytes: int) -> None:
+        """Sets how far ahead of the frontier bytes may arrive."""
+    def wait(self, seconds: float) -> list[_Event]:
+        """Waits for events, at most this long.  Raises CancelledError after ``cancel``.
+
+        ``moved``: a frontier moved.  ``damaged``: archive, start, end, error; that span must arrive again.
+        ``finished``: archive, digest as ``algorithm:hex`` or None.  ``failed``: archive, error.
+        """
+    def status(self, archive: int) -> tuple[int, int, int, bool]:
+        """Bytes arrived, frontier, members unpacked, finished."""
+    def missing(self, archive: int, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of a span that are neither here nor done with."""
+    def save(self, archive: int) -> str:
+        """The state of an archive for the journal."""
+    def cancel(self) -> None:
+        """Stops everything within 100 ms."""
+    def close(self) -> None:
+        """Waits for the worker threads to end."""
+
+def write_manifest(path: _Path, parts: list[tuple[Directory, _Path]]) -> int:
+    """Writes ``sha256sum -c`` lines for every file of ``parts``; returns how many.
+
+    Raises StorageError, or MemberError when a member has no record.
+    """

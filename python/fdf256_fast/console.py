@@ -1,0 +1,789 @@
+"""What a person sees: progress, tables, errors.  The only module that imports rich.
+
+Progress goes to standard error, results to standard output, so that a pipe carries results alone.
+Names and messages come from servers and archives: they are never read as markup, and what could
+move the cursor or hide text in a terminal is written as an escape (:func:`_printable`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TextIO
+from urllib.parse import urlsplit
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fdf256_fast.errors import UsageError
+from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
+from fdf256_fast.units import (
+    format_bytes,
+    format_countdown,
+    format_duration,
+    format_part,
+    format_percent,
+    format_rate,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+__all__ = [
+    "PlainProgress",
+    "RichProgress",
+    "choose_progress",
+    "print_error",
+    "print_report",
+    "print_table",
+]
+
+# Control characters but for newline and tab; line and paragraph separators; the marks that turn the
+# direction of writing, with which `exe.gnp` can be shown as `png.exe`; halves of surrogate pairs.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+# What writing to a terminal that has gone away raises; ValueError, where the stream was closed.
+_GONE = (OSError, ValueError)
+
+
+def _printable(text: str, encoding: str | None) -> str:
+    """``text`` as ``encoding`` (None: UTF-8) can write it and a terminal will only show it."""
+    shown = _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    encoding = encoding or "utf-8"
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines())
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+# ------------------------------------------------------------------------------------- the numbers
+
+
+class _Rate:
+    """Exponential average of how fast a counter grows, in counts per second."""
+
+    # Long enough to keep the digits still, short enough to show a stall within a few seconds.
+    MEMORY_SECONDS = 3.0
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._seconds: float | None = None
+        self._sum = 0.0
+        self._weight = 0.0
+
+    def add(self, count: int, seconds: float) -> None:
+        """Take the counter's value at a moment; the first one is only the start."""
+        if self._seconds is not None:
+            passed = seconds - self._seconds
+            if passed <= 0:
+                return
+            keep = math.exp(-passed / self.MEMORY_SECONDS)
+            # A span fetched anew may set the counter back: a pause, not a negative rate.
+            grown = max(0, count - self._count)
+            self._sum = self._sum * keep + grown / passed * (1 - keep)
+            self._weight = self._weight * keep + (1 - keep)
+        self._count, self._seconds = count, seconds
+
+    @property
+    def value(self) -> float:
+        # Divided by the weight, since an average that starts at zero would creep up for seconds.
+        return self._sum / self._weight if self._weight else 0.0
+
+
+class _Rates:
+    """One rate for each archive.  What an earlier run fetched took no time and is not counted."""
+
+    def __init__(self) -> None:
+        self._rates: dict[tuple[str, int], _Rate] = {}
+
+    def add(self, snapshot: Snapshot) -> tuple[float, ...]:
+        """Take a snapshot; returns bytes per second now, in the order of its archives."""
+        seen: Counter[str] = Counter()
+        values = []
+        for archive in snapshot.archives:
+            # Two plain files may have one name, hence the number.
+            rate = self._rates.setdefault((archive.name, seen[archive.name]), _Rate())
+            seen[archive.name] += 1
+            rate.add(archive.arrived - archive.resumed, snapshot.seconds)
+            values.append(rate.value)
+        return tuple(values)
+
+
+def _total(snapshot: Snapshot) -> ArchiveProgress:
+    """All archives as if they were one."""
+    states = {archive.state for archive in snapshot.archives}
+    members = [archive.members for archive in snapshot.archives if archive.members is not None]
+    # An archive that is done without members has none; any other may still turn out to have some.
+    unknown = any(
+        archive.members is None and archive.state != "done" for archive in snapshot.archives
+    )
+    return ArchiveProgress(
+        name="total",
+        size=snapshot.size,
+        arrived=snapshot.arrived,
+        resumed=sum(archive.resumed for archive in snapshot.archives),
+        verified=sum(archive.verified for archive in snapshot.archives),
+        members=sum(members) if members and not unknown else None,
+        unpacked=sum(archive.unpacked for archive in snapshot.archives),
+        state=states.pop() if len(states) == 1 else "receiving",
+    )
+
+
+def _average_rate(snapshot: Snapshot) -> float:
+    """Bytes per second over the whole run, 0.0 for a run without duration."""
+    total = _total(snapshot)
+    return max(0, total.arrived - total.resumed) / snapshot.seconds if snapshot.seconds > 0 else 0.0
+
+
+def _closing_words(snapshot: Snapshot) -> str:
+    # That all has arrived does not mean success: publishing may still have failed.
+    words = "in" if _total(snapshot).state == "done" else "stopped after"
+    return f"{words} {format_duration(snapshot.seconds)}"
+
+
+def _retries_words(retries: int) -> str:
+    return _counted(retries, "retry", "retries") if retries else ""
+
+
+def _files_words(total: ArchiveProgress) -> str:
+    """``12,301 of 248,515 files``, without the whole while it is not known."""
+    if total.members is None:
+        return _counted(total.unpacked, "file") if total.unpacked else ""
+    return f"{total.unpacked:,} of {_counted(total.members, 'file')}"
+
+
+# ------------------------------------------------------------------------------- the live display
+
+
+@dataclass(frozen=True, slots=True)
+class _Glyphs:
+    """What bars and marks are drawn with."""
+
+    verified: str
+    arrived: str
+    half: str  # a cell whose left half has arrived; empty where there is no such character
+    missing: str
+    check: str
+    separator: str
+    ellipsis: str
+
+
+_UNICODE = _Glyphs("━", "━", "╾", "─", "✓", " · ", "…")
+_ASCII = _Glyphs("#", "=", "", "-", "ok", ", ", "~")
+
+_VERIFIED_STYLE = "green"
+_ARRIVED_STYLE = "cyan"
+_QUIET_STYLE = "dim"
+
+_GAP = "  "
+_BAR_CELLS = range(10, 41)  # narrower says nothing, wider says no more
+_NAME_CELLS = 24
+
+# Cells for each column: fixed, so that nothing moves while the numbers change.
+_COLUMNS = {
+    "bytes": len("99.9/99.9 GB"),
+    "percent": len("100%"),
+    "rate": len("9.99 MB/s"),
+    "left": len("23h 59m"),
+    "verified": len("verified 99%"),
+    "check": len("ok 99%"),
+}
+_LEFT_ALIGNED = {"verified", "check"}
+
+# From all there is to tell down to what matters most; the first one that fits is drawn.
+_LAYOUTS: tuple[tuple[str, ...], ...] = (
+    ("bytes", "percent", "rate", "left", "verified", "files"),
+    ("bytes", "percent", "rate", "left", "check", "files"),
+    ("bytes", "percent", "rate", "left", "check"),
+    ("bytes", "percent", "rate", "check"),
+    ("bytes", "percent", "rate"),
+    ("percent", "rate"),
+    ("percent",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Columns of the display and their widths in cells; a bar of 0 cells is not drawn."""
+
+    name: int
+    bar: int
+    columns: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of the display; ``rate`` and ``left`` are None where there is nothing to say."""
+
+    archive: ArchiveProgress
+    rate: float | None = None
+    left: float | None = None
+    name_style: str = ""
+
+
+def _choose_layout(width: int, rows: Sequence[_Row]) -> _Layout:
+    """The richest layout that fits into ``width`` cells."""
+    longest = max((cell_len(row.archive.name) for row in rows), default=0)
+    name = min(longest, _NAME_CELLS, max(4, width // 3))
+    counts = [len(_files_cell(row.archive, full=True)) for row in rows]
+    widths = {**_COLUMNS, "files": max(counts, default=0)}
+    for names in _LAYOUTS:
+        columns = {column: widths[column] for column in names if widths[column]}
+        bar = width - name - sum(len(_GAP) + cells for cells in columns.values()) - len(_GAP)
+        if bar >= _BAR_CELLS.start:
+            return _Layout(name, min(bar, _BAR_CELLS.stop - 1), columns)
+    return _Layout(name, 0, {"percent": widths["percent"]})
+
+
+def _bytes_cell(archive: ArchiveProgress) -> str:
+    if archive.state == "waiting" and not archive.arrived:
+        return "" if archive.size is None else format_bytes(archive.size)
+    if archive.state == "done" or archive.size is None:
+        return format_bytes(archive.arrived)
+    return format_part(archive.arrived, archive.size, "/")
+
+
+def _percent_cell(archive: ArchiveProgress) -> str:
+    if archive.state == "done":
+        return "100%"
+    if archive.size is None or (archive.state == "waiting" and not archive.arrived):
+        return ""
+    return f"{format_percent(archive.arrived, archive.size)}%"
+
+
+def _verified_cell(archive: ArchiveProgress, word: str) -> str:
+    """The word alone once all is verified; nothing before any of it is."""
+    size = archive.arrived if archive.state == "done" else archive.size
+    if not archive.verified or size is None:
+        return ""
+    if archive.verified >= size:
+        return word
+    return f"{word} {format_percent(archive.verified, size)}%"
+
+
+def _files_cell(archive: ArchiveProgress, *, full: bool = False) -> str:
+    """``41,203/84,120``; ``full`` for the widest it will become."""
+    if archive.members is None:
+        return f"{archive.unpacked:,}" if archive.unpacked else ""
+    return f"{archive.members if full else archive.unpacked:,}/{archive.members:,}"
+
+
+def _cells(row: _Row, glyphs: _Glyphs) -> dict[str, str]:
+    return {
+        "bytes": _bytes_cell(row.archive),
+        "percent": _percent_cell(row.archive),
+        "rate": "" if row.rate is None else format_rate(row.rate),
+        "left": "" if row.left is None else format_countdown(row.left),
+        "verified": _verified_cell(row.archive, "verified"),
+        "check": _verified_cell(row.archive, glyphs.check),
+        "files": _files_cell(row.archive),
+    }
+
+
+def _bar(archive: ArchiveProgress, cells: int, glyphs: _Glyphs, pulse: float | None) -> Text:
+    """A bar of ``cells``; ``pulse`` is the time in seconds that moves one of unknown size."""
+    if archive.size is None and archive.state == "receiving" and pulse is not None:
+        return _pulse(cells, glyphs, pulse)
+    # A size of 0, or none, leaves only the two ends of the bar.
+    size = archive.arrived if archive.state == "done" else archive.size or 0
+    full = 1.0 if archive.state == "done" else 0.0
+    arrived = min(1.0, archive.arrived / size) if size else full
+    verified = min(arrived, archive.verified / size if size else full)
+    steps = 2 if glyphs.half else 1
+    filled, half = divmod(math.floor(arrived * cells * steps), steps)
+    checked = min(filled, math.floor(verified * cells))
+    bar = Text()
+    bar.append(glyphs.verified * checked, _VERIFIED_STYLE)
+    bar.append(glyphs.arrived * (filled - checked) + glyphs.half * half, _ARRIVED_STYLE)
+    bar.append(glyphs.missing * (cells - filled - half), _QUIET_STYLE)
+    return bar
+
+
+def _pulse(cells: int, glyphs: _Glyphs, seconds: float) -> Text:
+    """A stretch that wanders from one end to the other and back, 8 cells a second."""
+    stretch = max(2, cells // 5)
+    room = cells - stretch
+    step = int(seconds * 8) % (2 * room)
+    before = min(step, 2 * room - step)
+    bar = Text()
+    bar.append(glyphs.missing * before, _QUIET_STYLE)
+    bar.append(glyphs.arrived * stretch, _ARRIVED_STYLE)
+    bar.append(glyphs.missing * (room - before), _QUIET_STYLE)
+    return bar
+
+
+def _draw_row(row: _Row, layout: _Layout, glyphs: _Glyphs, pulse: float | None) -> Text:
+    name = row.archive.name
+    if cell_len(name) > layout.name:
+        name = set_cell_size(name, layout.name - 1).rstrip() + glyphs.ellipsis
+    waiting = row.archive.state == "waiting" and not row.archive.arrived
+    line = Text(no_wrap=True, overflow="crop")
+    line.append(set_cell_size(name, layout.name), _QUIET_STYLE if waiting else row.name_style)
+    if layout.bar:
+        line.append(_GAP).append_text(_bar(row.archive, layout.bar, glyphs, pulse))
+    cells = _cells(row, glyphs)
+    for column, width in layout.columns.items():
+        cell = cells[column]
+        style = _QUIET_STYLE if waiting or column in {"rate", "left", "files"} else ""
+        if column in _LEFT_ALIGNED:
+            cell, style = cell.ljust(width), _VERIFIED_STYLE
+        line.append(_GAP).append(cell.rjust(width), style)
+    line.rstrip()
+    return line
+
+
+def _visible(archives: Sequence[ArchiveProgress], most: int) -> tuple[list[int], str]:
+    """Indices of the archives to show when ``most`` lines are free, and words for the others."""
+    if len(archives) <= most:
+        return list(range(len(archives))), ""
+    rank = {"receiving": 0, "waiting": 1, "done": 2}
+    ranked = sorted(range(len(archives)), key=lambda index: rank.get(archives[index].state, 0))
+    shown, hidden = sorted(ranked[: most - 1]), ranked[most - 1 :]
+    states = Counter(archives[index].state for index in hidden)
+    parts = [f"{states[state]:,} {state}" for state in sorted(states)]
+    return shown, f"and {len(hidden):,} more: {', '.join(parts)}"
+
+
+class _Display:
+    """Turns a snapshot into lines; ``over`` says that the run has ended."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = title
+        # The encoding tells what can be written, as rich itself decides about its boxes.
+        self._glyphs = _UNICODE if console.encoding.startswith("utf") else _ASCII
+
+    def lines(self, snapshot: Snapshot | None, rates: Sequence[float], *, over: bool) -> list[Text]:
+        """At most as many lines as the terminal has, none wider than it."""
+        title = [self._small_print(self._title, "bold")] if self._title else []
+        if snapshot is None:
+            return title
+        archives = [
+            replace(archive, name=self._show(archive.name)) for archive in snapshot.archives
+        ]
+        total = self._total_row(snapshot, over=over)
+        shown, others = _visible(archives, self._free_lines())
+        if len(archives) == 1:
+            # A single line is its own total.
+            shown, total = [], replace(total, archive=archives[0], name_style="")
+        rows = [self._row(archives[index], rates[index], over=over) for index in shown]
+        layout = _choose_layout(self._console.width, [*rows, total])
+        pulse = None if over else snapshot.seconds
+        return [
+            *title,
+            *(_draw_row(row, layout, self._glyphs, pulse) for row in rows),
+            *([self._small_print(others)] if others else []),
+            _draw_row(total, layout, self._glyphs, pulse),
+            self._small_print(self._footer(snapshot, total, layout, over=over)),
+        ]
+
+    def _row(self, archive: ArchiveProgress, rate: float, *, over: bool) -> _Row:
+        if over or archive.state != "receiving":
+            return _Row(archive)
+        left = None
+        if archive.size is not None and rate > 0:
+            left = max(0, archive.size - archive.arrived) / rate
+        return _Row(archive, rate, left)
+
+    def _total_row(self, snapshot: Snapshot, *, over: bool) -> _Row:
+        total = _total(snapshot)
+        if over:
+            return _Row(total, rate=_average_rate(snapshot), name_style="bold")
+        return _Row(total, snapshot.rate, snapshot.seconds_left, name_style="bold")
+
+    def _footer(self, snapshot: Snapshot, total: _Row, layout: _Layout, *, over: bool) -> str:
+        """What the columns do not say, as much of it as fits."""
+        parts = []
+        if over:
+            parts.append(_closing_words(snapshot))
+        elif total.left is not None and "left" not in layout.columns:
+            parts.append(f"{format_countdown(total.left)} left")
+        if "files" not in layout.columns:
+            parts.append(_files_words(total.archive))
+        if snapshot.connections and not over:
+            parts.append(_counted(snapshot.connections, "connection"))
+        parts.append(_retries_words(snapshot.retries))
+        parts = [part for part in parts if part]
+        while len(parts) > 1 and len(self._glyphs.separator.join(parts)) > self._console.width:
+            parts.pop()
+        return self._glyphs.separator.join(parts)
+
+    def _free_lines(self) -> int:
+        """Lines for archives, once title, total and footer have theirs and one stays empty."""
+        if not self._console.is_terminal:
+            return sys.maxsize
+        return max(2, self._console.height - 4)
+
+    def _show(self, text: str) -> str:
+        return _printable(_one_line(text), self._console.encoding)
+
+    def _small_print(self, text: str, style: str = _QUIET_STYLE) -> Text:
+        line = Text(self._show(text), style, no_wrap=True, overflow="crop")
+        line.truncate(self._console.width)
+        return line
+
+
+class RichProgress(Progress):
+    """A live table on a terminal: one line for each archive, a total, and a line of small print.
+
+    Each bar shows the verified part in green, what has arrived beyond it in cyan.  The display is
+    redrawn inside :meth:`updated`, on the caller's thread, at most about ten times a second; it has
+    no thread of its own.  On anything but a terminal only the final state is written.
+
+    A terminal that goes away ends the display, not the run.  The default ``console`` writes to
+    standard error.
+    """
+
+    # A little less than a tenth, or a poll every 0.1 s would be drawn only every other time.
+    REFRESH_SECONDS = 0.09
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = Console(stderr=True) if console is None else console
+        self._display = _Display(self._console, "")
+        self._live: Live | None = None
+        self._over = False
+        self._snapshot: Snapshot | None = None
+        self._rates = _Rates()
+        self._values: tuple[float, ...] = ()
+        self._drawn_seconds = -math.inf
+
+    def started(self, title: str) -> None:
+        """See :meth:`Progress.started`; a finished display can be started again."""
+        self._display = _Display(self._console, title)
+        self._over = False
+        self._snapshot = None
+        self._rates = _Rates()
+        self._values = ()
+        self._drawn_seconds = -math.inf
+        self._draw()
+
+    def updated(self, snapshot: Snapshot) -> None:
+        """See :meth:`Progress.updated`."""
+        if self._over:
+            return
+        self._snapshot, self._values = snapshot, self._rates.add(snapshot)
+        if abs(snapshot.seconds - self._drawn_seconds) >= self.REFRESH_SECONDS:
+            self._drawn_seconds = snapshot.seconds
+            self._draw()
+
+    def message(self, text: str) -> None:
+        """Print a line above the display."""
+        line = Text(_printable(_one_line(text), self._console.encoding))
+        with contextlib.suppress(*_GONE):
+            self._console.print(line, soft_wrap=True)
+
+    def finished(self) -> None:
+        """Leave the final state on the screen and give the cursor back; once is enough."""
+        self._over = True
+        if self._live is None:
+            return
+        self._draw()
+        live, self._live = self._live, None
+        with contextlib.suppress(*_GONE):
+            live.stop()
+
+    def _draw(self) -> None:
+        lines = self._display.lines(self._snapshot, self._values, over=self._over)
+        with contextlib.suppress(*_GONE):
+            if self._live is None:
+                self._live = Live(
+                    console=self._console,
+                    auto_refresh=False,
+                    # What others print goes above the display, but only where it would have gone to
+                    # a terminal anyway: a pipe must get its bytes, and nobody else's.
+                    redirect_stdout=_is_terminal(sys.stdout),
+                    redirect_stderr=_is_terminal(sys.stderr),
+                )
+                self._live.start()
+            self._live.update(Group(*lines), refresh=True)
+
+
+# ------------------------------------------------------------------------------------ plain lines
+
+
+class PlainProgress(Progress):
+    """A line of text now and then, for pipes, logs and terminals that cannot move their cursor.
+
+    ``stream`` is where to write, by default whatever ``sys.stderr`` is at the time; ``interval`` is
+    in seconds.  A stream that is gone ends the lines, not the run.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, interval: float = 5.0) -> None:
+        self._stream = stream
+        self._interval = interval
+        self._next_seconds = interval
+        self._snapshot: Snapshot | None = None
+        self._over = False
+
+    def started(self, title: str) -> None:
+        """See :meth:`Progress.started`."""
+        self._next_seconds = self._interval
+        self._snapshot = None
+        self._over = False
+        self._write(title)
+
+    def updated(self, snapshot: Snapshot) -> None:
+        """See :meth:`Progress.updated`."""
+        if self._over:
+            return
+        self._snapshot = snapshot
+        if snapshot.seconds >= self._next_seconds:
+            self._next_seconds = snapshot.seconds + self._interval
+            self._write(_status_line(snapshot, over=False))
+
+    def message(self, text: str) -> None:
+        """Write a line."""
+        self._write(text)
+
+    def finished(self) -> None:
+        """Write the final state, once."""
+        if not self._over and self._snapshot is not None:
+            self._write(_status_line(self._snapshot, over=True))
+        self._over = True
+
+    def _write(self, text: str) -> None:
+        stream = sys.stderr if self._stream is None else self._stream
+        if stream is None:  # a program without a console, such as one started by pythonw
+            return
+        line = _printable(_one_line(f"fdf256: {text}"), getattr(stream, "encoding", None))
+        with contextlib.suppress(*_GONE):
+            stream.write(f"{line}\n")
+            stream.flush()
+
+
+def _status_line(snapshot: Snapshot, *, over: bool) -> str:
+    """``1.2 of 26.0 GB (4.6 %), 112 MB/s, 3:41 left, 12,301 of 248,515 files``."""
+    if snapshot.size is None:
+        parts = [format_bytes(snapshot.arrived)]
+    else:
+        percent = format_percent(snapshot.arrived, snapshot.size, 1)
+        parts = [f"{format_part(snapshot.arrived, snapshot.size)} ({percent} %)"]
+    parts.append(format_rate(_average_rate(snapshot) if over else snapshot.rate))
+    if over:
+        parts.append(_closing_words(snapshot))
+    elif snapshot.seconds_left is not None:
+        parts.append(f"{format_countdown(snapshot.seconds_left)} left")
+    parts.append(_files_words(_total(snapshot)))
+    parts.append(_retries_words(snapshot.retries))
+    return ", ".join(part for part in parts if part)
+
+
+# ----------------------------------------------------------------------------------------- choice
+
+
+def choose_progress(kind: str, *, stream: TextIO | None = None) -> Progress:
+    """The receiver for ``--progress KIND``: ``auto``, ``rich``, ``plain`` or ``none``.
+
+    ``auto`` is ``rich`` on a terminal that can move its cursor, unless a CI system records it, and
+    ``plain`` otherwise.  ``stream`` (default: standard error) is looked at and written to.  Raises
+    :class:`UsageError` for another kind.
+    """
+    if kind == "auto":
+        kind = "rich" if _can_redraw(sys.stderr if stream is None else stream) else "plain"
+    if kind == "rich":
+        return RichProgress(None if stream is None else Console(file=stream))
+    if kind == "plain":
+        return PlainProgress(stream)
+    if kind == "none":
+        return Progress()
+    raise UsageError(
+        f"{kind!r} is not a kind of progress", hint="choose one of auto, rich, plain, none"
+    )
+
+
+def _can_redraw(stream: TextIO | None) -> bool:
+    dumb = os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
+    recorded = os.environ.get("CI", "").lower() not in {"", "0", "false"}
+    return _is_terminal(stream) and not dumb and not recorded
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+# ---------------------------------------------------------------------------------------- results
+
+# A table that goes to a file or a pipe is not cut to a window that nobody looks through.
+_UNLIMITED_CELLS = 10_000
+
+
+def _output(console: Console | None, *, stderr: bool = False) -> Console:
+    if console is not None:
+        return console
+    console = Console(stderr=stderr)
+    if not console.is_terminal and not console.is_jupyter:
+        console.width = _UNLIMITED_CELLS
+    return console
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Collection[str] = (),
+    console: Console | None = None,
+) -> None:
+    """Print ``rows`` below the headings ``columns`` on standard output.
+
+    ``right`` names the columns that are aligned to the right, for numbers.  An empty ``title`` is
+    left out.  Cells are written with ``str``; what does not fit is folded, never cut.
+    """
+    out = _output(console)
+
+    def cell(value: object) -> Text:
+        # A Text of one's own passes, with its style; its words come from this module.
+        return value if isinstance(value, Text) else Text(_printable(str(value), out.encoding))
+
+    table = Table(
+        title=cell(title) if title else None,
+        title_style="bold",
+        title_justify="left",
+        header_style=_QUIET_STYLE,
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
+    for column in columns:
+        table.add_column(
+            cell(column), justify="right" if column in right else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*map(cell, row))
+    out.print(table)
+
+
+def print_report(
+    report: Mapping[str, object], console: Console | None = None, *, verb: str = "Installed"
+) -> None:
+    """Print what a run has done: a row for each archive and a closing line, on standard output.
+
+    ``report`` is the object that ``--json`` prints.  Fields that are missing are left out.  The
+    closing line of a run that succeeded starts with ``verb``.
+    """
+    out = _output(console)
+    archives = _objects(report.get("archives"))
+    if archives:
+        _print_archives(archives, out)
+        out.print()
+    if report.get("ok"):
+        closing = f"{verb} {_installed_words(report)}: {_transfer_words(report)}, "
+        closing += f"{_verified_words(report.get('verified'), len(archives))}."
+    else:
+        closing = f"Not finished: {_transfer_words(report)}."
+    out.print(Text(_printable(closing, out.encoding)))
+
+
+def print_error(message: str, hint: str = "", console: Console | None = None) -> None:
+    """Print an error, and what can be done about it, on standard error.
+
+    Neither is wrapped or read as markup, so that a path in it can be copied.
+    """
+    out = _output(console, stderr=True)
+    line = Text.assemble(("error:", "bold red"), " ", _printable(message, out.encoding))
+    out.print(line, soft_wrap=True)
+    if hint:
+        out.print(Text(f"  {_printable(hint, out.encoding)}", _QUIET_STYLE), soft_wrap=True)
+
+
+def _print_archives(archives: Sequence[Mapping[str, object]], out: Console) -> None:
+    columns: dict[str, list[object]] = {
+        "archive": [archive.get("name", "") for archive in archives],
+        "size": _sizes(archives, "bytes"),
+        "downloaded": _sizes(archives, "bytes_downloaded"),
+        "resumed": _sizes(archives, "bytes_resumed"),
+        "verified": [_verified_mark(archive.get("verified")) for archive in archives],
+        "from": [_host(archive.get("url")) for archive in archives],
+    }
+    # Most runs resume nothing, and a column of zeros says nothing.
+    if not any(_number(archive.get("bytes_resumed")) for archive in archives):
+        del columns["resumed"]
+    # A narrow terminal gets fewer columns rather than folded ones.
+    for dispensable in ("from", "resumed", "downloaded"):
+        if _table_cells(columns) > out.width:
+            columns.pop(dispensable, None)
+    right = {"size", "downloaded", "resumed"}
+    print_table("", list(columns), zip(*columns.values(), strict=True), right=right, console=out)
+
+
+def _sizes(archives: Iterable[Mapping[str, object]], field: str) -> list[object]:
+    return [format_bytes(_number(archive.get(field))) for archive in archives]
+
+
+def _table_cells(columns: Mapping[str, Sequence[object]]) -> int:
+    """Cells that a table needs to fold nothing."""
+    widths = [
+        max(cell_len(str(cell)) for cell in (heading, *cells)) for heading, cells in columns.items()
+    ]
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _verified_mark(verified: object) -> Text:
+    if not isinstance(verified, str) or verified == "none":
+        return Text("no", "yellow")
+    return Text(_printable(verified, "ascii"), _VERIFIED_STYLE)
+
+
+def _host(url: object) -> str:
+    """Who delivered; the rest of a signed address is nobody's business."""
+    try:
+        return urlsplit(str(url or "")).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _installed_words(report: Mapping[str, object]) -> str:
+    words = _counted(int(_number(report.get("files"))), "file")
+    target = report.get("target")
+    return f"{words} in {target}" if target else words
+
+
+def _transfer_words(report: Mapping[str, object]) -> str:
+    """``1.29 GB in 1.8 s (715 MB/s), 2 retries``."""
+    downloaded = _number(report.get("bytes_downloaded"))
+    resumed = _number(report.get("bytes_resumed"))
+    seconds = _number(report.get("seconds"))
+    words = f"{format_bytes(downloaded)} in {format_duration(seconds)}"
+    if downloaded and seconds > 0:
+        words += f" ({format_rate(downloaded / seconds)})"
+    if resumed:
+        words += f" after {format_bytes(resumed)} kept from an earlier run"
+    retries = int(_number(report.get("retries")))
+    return f"{words}, {_retries_words(retries)}" if retries else words
+
+
+def _verified_words(verified: object, archives: int) -> str:
+    """What was checked, and no more than that."""
+    if verified == "crc32":
+        return "every file matches its CRC-32"
+    if not isinstance(verified, str) or verified == "none":
+        return "not verified: no digest is known"
+    if archives == 1:
+        return f"the archive matches its published {verified}"
+    return f"all archives match their published {verified}"
+
+
+def _objects(value: object) -> list[Mapping[str, object]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) else 0

@@ -1,0 +1,128 @@
+"""What resume needs, on disk: one small JSON file, replaced as a whole.
+
+A journal that is torn, damaged or of another version is the same as none: the run starts anew, and
+says so.  Signed addresses and credentials never get in: sources are named without query and user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import aiofiles
+import aiofiles.os
+
+from fdf256_fast.client import Validator
+from fdf256_fast.errors import StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Entry", "Journal", "read_journal", "write_journal"]
+
+VERSION = 1
+
+Phase = Literal["transfer", "publish"]
+
+
+@dataclass(slots=True)
+class Entry:
+    """One archive.
+
+    ``identity`` says what it was meant to be (its digest, or its address): another identity, another
+    archive.  ``total`` is its size in bytes, ``validators`` what each source showed, by the source's
+    name; ``directory_start`` where the bytes kept of its end start; ``state`` is the core's saved state,
+    and ``verified`` the digest of a finished archive (empty while unfinished, ``crc32`` or ``none``
+    where there is no digest).
+    """
+
+    identity: str
+    total: int | None = None
+    validators: dict[str, Validator] = field(default_factory=dict)
+    directory_start: int | None = None
+    state: str | None = None
+    verified: str = ""
+    source: str = ""
+
+
+@dataclass(slots=True)
+class Journal:
+    """All archives of a target; ``phase`` is ``publish`` once everything is verified."""
+
+    phase: Phase = "transfer"
+    entries: dict[str, Entry] = field(default_factory=dict)
+    problem: str = ""
+    """Why an existing journal could not be used, empty if it could or there was none."""
+
+
+async def read_journal(path: Path) -> Journal:
+    """The journal at ``path``; an empty one, with its ``problem``, where it cannot be used."""
+    try:
+        async with aiofiles.open(path, encoding="utf-8") as file:
+            text = await file.read()
+    except FileNotFoundError:
+        return Journal()
+    except OSError as error:
+        raise _storage_error("read", error, path) from error
+    except UnicodeDecodeError:
+        return Journal(problem=f"{path} is damaged")
+    try:
+        return _parse(json.loads(text))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return Journal(problem=f"{path} is damaged or of another version")
+
+
+async def write_journal(path: Path, journal: Journal) -> None:
+    """Replace the journal at ``path``: after a crash it is the old one or the new one.
+
+    Raises StorageError.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        async with aiofiles.open(fresh, "w", encoding="utf-8") as file:
+            await file.write(render(journal))
+        await aiofiles.os.replace(fresh, path)
+    except OSError as error:
+        raise _storage_error("write", error, path) from error
+
+
+def write_journal_now(path: Path, journal: Journal) -> None:
+    """The same without an event loop's help, for the moment when a run is cancelled."""
+    fresh = path.with_name(path.name + ".new")
+    with contextlib.suppress(OSError):  # the journal of half a second ago is still there
+        fresh.write_text(render(journal), encoding="utf-8")
+        os.replace(fresh, path)  # noqa: PTH105 - the twin of aiofiles.os.replace above
+
+
+def render(journal: Journal) -> str:
+    """The journal as text."""
+    entries = {name: asdict(entry) for name, entry in journal.entries.items()}
+    return json.dumps({"version": VERSION, "phase": journal.phase, "archives": entries}, indent=1)
+
+
+def _parse(raw: Any) -> Journal:
+    if raw["version"] != VERSION or raw["phase"] not in {"transfer", "publish"}:
+        raise ValueError
+    journal = Journal(phase=raw["phase"])
+    for name, values in raw["archives"].items():
+        values["validators"] = {
+            source: Validator(**validator) for source, validator in values["validators"].items()
+        }
+        entry = Entry(**values)
+        numbers = (entry.total, entry.directory_start)
+        texts = (entry.identity, entry.verified, entry.source)
+        if not all(number is None or (type(number) is int and number >= 0) for number in numbers):
+            raise ValueError
+        if not all(isinstance(text, str) for text in texts) or not isinstance(entry.state, str | None):
+            raise ValueError
+        journal.entries[name] = entry
+    return journal
+
+
+def _storage_error(action: str, error: OSError, path: Path) -> StorageError:
+    return StorageError(
+        f"cannot {action} {path}: {error.strerror}", errno=error.errno, filename=str(path)
+    )

@@ -1,0 +1,215 @@
+//! `fdf256_fast._core`: each function parses, lets go of the GIL, calls the core, converts.
+
+#![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
+
+mod errors;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fdf256_core::digest::Algorithm;
+use fdf256_core::engine::{self, Event, Spec, UNKNOWN_BYTES, UnpackSpec};
+use fdf256_core::{manifest, staging, zip};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use errors::to_python;
+
+type Gap = (u64, u64);
+
+#[pyclass(frozen, module = "fdf256_fast._core")]
+#[derive(Default)]
+struct Job(fdf256_core::Job);
+
+#[pymethods]
+impl Job {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+#[pyclass(frozen, module = "fdf256_fast._core")]
+struct Directory(Arc<zip::Directory>);
+
+#[pymethods]
+impl Directory {
+    #[staticmethod]
+    fn parse(py: Python<'_>, archive: &str, tail: Bytes, total: u64) -> PyResult<Py<PyAny>> {
+        let parsed = py.detach(|| zip::Directory::parse(archive, &tail, total));
+        match parsed.map_err(|error| to_python(py, error))? {
+            zip::Parsed::Complete(directory) => Ok(Py::new(py, Self(Arc::new(directory)))?.into_any()),
+            zip::Parsed::NeedFrom(offset) => Ok(offset.into_pyobject(py)?.into_any().unbind()),
+        }
+    }
+
+    #[staticmethod]
+    fn check_disjoint(py: Python<'_>, directories: Vec<Py<Self>>) -> PyResult<()> {
+        let shared: Vec<_> = directories.iter().map(|directory| Arc::clone(&directory.get().0)).collect();
+        py.detach(|| zip::check_disjoint(&shared.iter().map(AsRef::as_ref).collect::<Vec<_>>()))
+            .map_err(|error| to_python(py, error))
+    }
+
+    #[getter]
+    fn members(&self) -> usize {
+        self.0.len()
+    }
+
+    #[getter]
+    fn unpacked_bytes(&self) -> u64 {
+        self.0.unpacked_bytes()
+    }
+
+    #[getter]
+    fn start(&self) -> u64 {
+        self.0.start()
+    }
+
+    #[getter]
+    fn total(&self) -> u64 {
+        self.0.total()
+    }
+}
+
+#[pyclass(frozen, module = "fdf256_fast._core")]
+struct Staging(Arc<staging::Staging>);
+
+#[pymethods]
+impl Staging {
+    #[new]
+    fn new(py: Python<'_>, root: PathBuf) -> PyResult<Self> {
+        let opened = py.detach(|| staging::Staging::open(&root));
+        opened.map(|staging| Self(Arc::new(staging))).map_err(|error| to_python(py, error))
+    }
+}
+
+#[pyclass(frozen, module = "fdf256_fast._core")]
+struct Engine(engine::Engine);
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(job: &Job, workers: usize) -> Self {
+        Self(engine::Engine::new(&job.0, workers))
+    }
+
+    #[pyo3(signature = (name, total, window_bytes, *, file=None, digest=None, unpack=None, saved=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python call")]
+    fn add(
+        &self,
+        py: Python<'_>,
+        name: String,
+        total: Option<u64>,
+        window_bytes: u64,
+        file: Option<PathBuf>,
+        digest: Option<(String, Option<String>)>,
+        unpack: Option<(Py<Directory>, Py<Staging>, PathBuf, PathBuf)>,
+        saved: Option<String>,
+    ) -> PyResult<usize> {
+        let unpack = unpack.map(|(directory, staging, records, spool)| UnpackSpec {
+            directory: Arc::clone(&directory.get().0),
+            staging: Arc::clone(&staging.get().0),
+            records,
+            spool,
+        });
+        let total = total.unwrap_or(UNKNOWN_BYTES);
+        py.detach(|| {
+            let digest =
+                digest.map(|(algorithm, value)| Ok((Algorithm::parse(&algorithm)?, value))).transpose()?;
+            self.0.add(Spec { name, total, window_bytes, file, digest, unpack }, saved.as_deref())
+        })
+        .map_err(|error| to_python(py, error))
+    }
+
+    /// The GIL stays held: the call takes about a microsecond, giving it up and taking it back costs more.
+    fn write(&self, archive: usize, offset: u64, data: Bytes) {
+        self.0.write(archive, offset, &data);
+    }
+
+    fn read_local(
+        &self,
+        py: Python<'_>,
+        archive: usize,
+        path: PathBuf,
+        start: u64,
+        end: u64,
+    ) -> PyResult<()> {
+        py.detach(|| self.0.read_local(archive, &path, start, end)).map_err(|error| to_python(py, error))
+    }
+
+    fn set_total(&self, archive: usize, total: u64) {
+        self.0.set_total(archive, total);
+    }
+
+    fn set_window(&self, archive: usize, window_bytes: u64) {
+        self.0.set_window(archive, window_bytes);
+    }
+
+    fn wait<'py>(&self, py: Python<'py>, seconds: f64) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        let patience = Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));
+        let events = py.detach(|| self.0.wait(patience)).map_err(|error| to_python(py, error))?;
+        events.into_iter().map(|event| event_tuple(py, event)).collect()
+    }
+
+    fn status(&self, archive: usize) -> (u64, u64, u64, bool) {
+        let status = self.0.status(archive);
+        (status.arrived, status.frontier, status.unpacked, status.finished)
+    }
+
+    fn missing(&self, archive: usize, start: u64, end: u64) -> Vec<Gap> {
+        self.0.missing(archive, start, end)
+    }
+
+    fn save(&self, archive: usize) -> String {
+        self.0.save(archive)
+    }
+
+    fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.0.close());
+    }
+}
+
+fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
+    match event {
+        Event::Moved => ("moved",).into_pyobject(py),
+        Event::Damaged { archive, start, end, error } => {
+            ("damaged", archive, start, end, to_python(py, error)).into_pyobject(py)
+        }
+        Event::Finished { archive, digest } => ("finished", archive, digest).into_pyobject(py),
+        Event::Failed { archive, error } => ("failed", archive, to_python(py, error)).into_pyobject(py),
+    }
+}
+
+/// Writes the manifest of all archives; returns the number of files.
+#[pyfunction]
+fn write_manifest(py: Python<'_>, path: PathBuf, parts: Vec<(Py<Directory>, PathBuf)>) -> PyResult<u64> {
+    let shared: Vec<_> =
+        parts.into_iter().map(|(directory, records)| (Arc::clone(&directory.get().0), records)).collect();
+    py.detach(|| {
+        let parts: Vec<_> =
+            shared.iter().map(|(directory, records)| (&**directory, records.as_path())).collect();
+        manifest::write(&path, &parts)
+    })
+    .map_err(|error| to_python(py, error))
+}
+
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::{Directory, Engine, Job, Staging, write_manifest};
+}

@@ -1,0 +1,653 @@
+//! The state of one archive between its first and its last byte.  Pure bookkeeping: nothing here reads,
+//! writes or hashes; the engine's workers do that without holding the lock, and report back.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rangemap::RangeSet;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Algorithm, Hasher, hex, unhex};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::manifest::Records;
+use crate::staging::Staging;
+use crate::stream::{SavedStream, Stream};
+use crate::window::Window;
+use crate::zip::Directory;
+
+/// Version of the saved state; another one is refused, and the archive starts anew.
+const STATE_VERSION: u32 = 1;
+/// How often a damaged member is fetched again before the archive is given up.
+const MEMBER_TRIES: u32 = 4;
+/// The size of an archive whose origin does not tell.
+pub const UNKNOWN_BYTES: u64 = u64::MAX;
+
+/// What is to be made of an archive.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub name: String,
+    /// Size in bytes, or [`UNKNOWN_BYTES`].
+    pub total: u64,
+    /// How far ahead of the frontier bytes may arrive.
+    pub window_bytes: u64,
+    /// Where the bytes themselves go, in order: the part file of a plain download, or a kept archive.
+    pub file: Option<PathBuf>,
+    /// The digest to compute over all bytes, and the value that it must have, if one is known.
+    pub digest: Option<(Algorithm, Option<String>)>,
+    pub unpack: Option<UnpackSpec>,
+}
+
+#[derive(Debug, Clone)]
+pub struct UnpackSpec {
+    pub directory: Arc<Directory>,
+    pub staging: Arc<Staging>,
+    /// Where the members' SHA-256 records go.
+    pub records: PathBuf,
+    /// Where the compressed bytes of a member larger than the window wait.
+    pub spool: PathBuf,
+}
+
+/// What the workers share of an archive that is unpacked.
+pub struct Unpacking {
+    pub directory: Arc<Directory>,
+    pub staging: Arc<Staging>,
+    pub records: Records,
+    spool: PathBuf,
+}
+
+pub struct Archive {
+    pub name: String,
+    pub total: u64,
+    pub window: Window,
+    window_bytes: u64,
+    pub arrived: u64,
+    pub unpacked: u64,
+    pub finished: bool,
+    pub failed: bool,
+    /// Everything below was checked (or has no check of its own).
+    passed: u64,
+    /// Checked already, above `passed`.
+    passed_ahead: RangeSet<u64>,
+    pub unpacking: Option<Arc<Unpacking>>,
+    tries: HashMap<usize, u32>,
+    /// Raised whenever the state moves back, so that a worker's result from before is dropped.
+    pub generation: u64,
+    file: Option<InOrder<Arc<File>>>,
+    pub file_path: PathBuf,
+    digest: Option<InOrder<Hasher>>,
+    algorithm: Option<Algorithm>,
+    pub expected: Option<String>,
+    stream: StreamSlot,
+    saved_stream: Option<SavedStream>,
+    /// The member that is streamed, from its claim to its end.
+    streaming: Option<usize>,
+    /// Where to go back to when the member that is streamed turns out to be damaged.
+    rewind: Option<Rewind>,
+    announced: u64,
+}
+
+/// A consumer that takes the bytes in order, one worker at a time.
+struct InOrder<T> {
+    inner: T,
+    position: u64,
+    busy: bool,
+}
+
+enum StreamSlot {
+    Idle,
+    Busy,
+    Waiting(Box<Stream>),
+}
+
+#[derive(Clone)]
+struct Rewind {
+    start: u64,
+    hasher: Option<Hasher>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    version: u32,
+    total: u64,
+    passed: u64,
+    unpacked: u64,
+    file: Option<u64>,
+    digest: Option<SavedDigest>,
+    stream: Option<SavedStream>,
+    rewind: Option<SavedDigest>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedDigest {
+    algorithm: String,
+    position: u64,
+    /// None where the algorithm cannot export its state.
+    state: Option<String>,
+}
+
+/// What `digest_work` and `file_work` hand to a worker.
+pub struct Work<T> {
+    pub inner: T,
+    pub start: u64,
+    pub end: u64,
+    pub chunks: Vec<Bytes>,
+    pub generation: u64,
+}
+
+impl Archive {
+    pub fn new(spec: Spec, saved: Option<&str>, job: &Job) -> Result<Self> {
+        let saved = saved.map(|text| Saved::read(text, &spec)).transpose()?;
+        let keep = saved.is_some();
+        let unpacking = spec.unpack.map(|unpack| {
+            Ok::<_, Error>(Arc::new(Unpacking {
+                records: Records::open(&unpack.records, keep)?,
+                directory: unpack.directory,
+                staging: unpack.staging,
+                spool: unpack.spool,
+            }))
+        });
+        let file = match &spec.file {
+            Some(path) => Some(InOrder { inner: Arc::new(open_part(path, keep)?), position: 0, busy: false }),
+            None => None,
+        };
+        let mut archive = Self {
+            name: spec.name,
+            total: spec.total,
+            window: Window::default(),
+            window_bytes: spec.window_bytes,
+            arrived: 0,
+            unpacked: 0,
+            finished: false,
+            failed: false,
+            passed: 0,
+            passed_ahead: RangeSet::new(),
+            unpacking: unpacking.transpose()?,
+            tries: HashMap::new(),
+            generation: 0,
+            file,
+            file_path: spec.file.unwrap_or_default(),
+            digest: spec.digest.as_ref().map(|(algorithm, _)| InOrder {
+                inner: Hasher::new(*algorithm),
+                position: 0,
+                busy: false,
+            }),
+            algorithm: spec.digest.as_ref().map(|(algorithm, _)| *algorithm),
+            expected: spec.digest.and_then(|(_, expected)| expected),
+            stream: StreamSlot::Idle,
+            saved_stream: None,
+            streaming: None,
+            rewind: None,
+            announced: 0,
+        };
+        if let Some(saved) = saved {
+            archive.restore(&saved, job)?;
+        }
+        Ok(archive)
+    }
+
+    // ---- resume ------------------------------------------------------------------------------------
+
+    fn restore(&mut self, saved: &Saved, job: &Job) -> Result<()> {
+        let unusable = |what: &str| Error::Unusable(format!("{}: {what}", self.name));
+        self.passed = saved.passed;
+        self.unpacked = saved.unpacked;
+        if let Some(name) =
+            self.unpacking.as_ref().and_then(|unpacking| unpacking.first_missing(saved.passed))
+        {
+            return Err(unusable(&format!("{name} is no longer in the staging folder as it was left")));
+        }
+        if let Some(file) = &mut self.file {
+            let kept = saved.file.ok_or_else(|| unusable("the earlier run did not keep the archive"))?;
+            let length = file
+                .inner
+                .metadata()
+                .map_err(|source| Error::storage("read", &self.file_path, &source))?
+                .len();
+            if length < kept {
+                return Err(unusable("its part file is shorter than it was left"));
+            }
+            file.inner.set_len(kept).map_err(|source| Error::storage("write", &self.file_path, &source))?;
+            file.position = kept;
+        }
+        if let (Some(digest), Some(algorithm)) = (&mut self.digest, self.algorithm) {
+            let kept = saved.digest.as_ref().filter(|kept| kept.algorithm == algorithm.name());
+            let state = kept.and_then(|kept| Some((kept.position, unhex(kept.state.as_ref()?)?)));
+            (digest.position, digest.inner) = match (state, &self.file) {
+                (Some((position, state)), _) => (position, Hasher::import(algorithm, &state)?),
+                // BLAKE3 keeps its state to itself, and the digest may be a new wish: read the part file.
+                (None, Some(file)) => {
+                    (file.position, rehash(&self.file_path, file.position, algorithm, job)?)
+                }
+                (None, None) => return Err(unusable("the earlier run did not compute this digest")),
+            };
+        }
+        if let (Some(saved_stream), Some(unpacking)) = (&saved.stream, &self.unpacking) {
+            let stream = Stream::resume(
+                &unpacking.directory,
+                saved_stream,
+                &unpacking.staging,
+                &unpacking.spool,
+                job,
+            )?;
+            let stream =
+                stream.ok_or_else(|| unusable("a half-unpacked member is no longer as it was left"))?;
+            let hasher = match (&saved.rewind, self.algorithm) {
+                (Some(rewind), Some(algorithm)) => Some(Hasher::import(
+                    algorithm,
+                    &rewind.state.as_deref().and_then(unhex).unwrap_or_default(),
+                )?),
+                (None, Some(_)) => return Err(unusable("its saved state has no way back")),
+                (_, None) => None,
+            };
+            self.rewind = Some(Rewind { start: unpacking.directory.extent(stream.index).0, hasher });
+            self.streaming = Some(stream.index);
+            self.saved_stream = Some(stream.save());
+            self.stream = StreamSlot::Waiting(Box::new(stream));
+        }
+        let frontier = self.frontier();
+        self.window = Window::starting_at(frontier);
+        self.arrived = frontier;
+        self.announced = frontier;
+        Ok(())
+    }
+
+    /// The state that goes into the journal, as JSON text.
+    pub fn save(&self) -> String {
+        let export = |hasher: &Hasher, position, algorithm: Algorithm| SavedDigest {
+            algorithm: algorithm.name().into(),
+            position,
+            state: hasher.export().map(|state| hex(&state)),
+        };
+        let saved = Saved {
+            version: STATE_VERSION,
+            total: self.total,
+            passed: self.passed,
+            unpacked: self.unpacked,
+            file: self.file.as_ref().map(|file| file.position),
+            digest: self
+                .digest
+                .as_ref()
+                .zip(self.algorithm)
+                .map(|(digest, algorithm)| export(&digest.inner, digest.position, algorithm)),
+            stream: self.saved_stream.clone(),
+            rewind: self
+                .rewind
+                .as_ref()
+                .and_then(|rewind| Some(export(rewind.hasher.as_ref()?, rewind.start, self.algorithm?))),
+        };
+        // A struct of numbers and strings always serialises.
+        serde_json::to_string(&saved).unwrap_or_default()
+    }
+
+    // ---- arrival -----------------------------------------------------------------------------------
+
+    /// Takes a chunk; returns the members that it completed.
+    pub fn insert(&mut self, offset: u64, data: &Bytes) -> Vec<usize> {
+        let surplus = (offset + data.len() as u64).saturating_sub(self.total);
+        let keep = data.len().saturating_sub(usize::try_from(surplus).unwrap_or(usize::MAX));
+        let mut complete = Vec::new();
+        for fresh in self.window.insert(offset, &data.slice(..keep)) {
+            self.arrived += fresh.end - fresh.start;
+            self.insert_fresh(&fresh, &mut complete);
+        }
+        complete
+    }
+
+    fn insert_fresh(&mut self, fresh: &Range<u64>, complete: &mut Vec<usize>) {
+        let Some(unpacking) = self.unpacking.clone() else {
+            self.pass(fresh.clone());
+            return;
+        };
+        let directory = &unpacking.directory;
+        let first_member = if directory.is_empty() { directory.start() } else { directory.extent(0).0 };
+        for outside in [0..first_member, directory.start()..self.total] {
+            let part = fresh.start.max(outside.start)..fresh.end.min(outside.end);
+            if !part.is_empty() {
+                self.pass(part);
+            }
+        }
+        let Some(run) = self.window.run_around(fresh.start) else { return };
+        let mut index = directory.first_ending_after(fresh.start);
+        while index < directory.len() {
+            let (start, end) = directory.extent(index);
+            if start >= fresh.end {
+                break;
+            }
+            let here = start >= run.start && end <= run.end;
+            if here && end > self.passed && self.streaming != Some(index) {
+                complete.push(index);
+            }
+            index += 1;
+        }
+    }
+
+    /// How far ahead of the frontier bytes may arrive from now on.  It follows the speed of the transfer,
+    /// so that a kill costs seconds, not the whole memory budget.
+    pub fn set_window(&mut self, window_bytes: u64) {
+        self.window_bytes = window_bytes;
+    }
+
+    fn pass(&mut self, span: Range<u64>) {
+        if span.start > self.passed {
+            self.passed_ahead.insert(span);
+            return;
+        }
+        self.passed = self.passed.max(span.end);
+        while let Some(next) = self.passed_ahead.get(&self.passed).cloned() {
+            self.passed = next.end;
+        }
+        self.passed_ahead.remove(0..self.passed.max(1));
+    }
+
+    // ---- members -----------------------------------------------------------------------------------
+
+    pub fn member_chunks(&self, index: usize) -> Option<(Arc<Unpacking>, Vec<Bytes>)> {
+        let unpacking = self.unpacking.clone()?;
+        let (start, end) = unpacking.directory.extent(index);
+        Some((unpacking, self.window.slices(start..end)))
+    }
+
+    pub fn member_done(&mut self, index: usize) {
+        if let Some(unpacking) = &self.unpacking {
+            let (start, end) = unpacking.directory.extent(index);
+            self.unpacked += 1;
+            self.pass(start..end);
+        }
+    }
+
+    /// A member turned out to be damaged: forgets its bytes and returns the span to fetch again, or None
+    /// when that was tried often enough.
+    pub fn member_damaged(&mut self, index: usize) -> Option<Range<u64>> {
+        let tries = self.tries.entry(index).or_default();
+        *tries += 1;
+        if *tries >= MEMBER_TRIES {
+            return None;
+        }
+        let (start, end) = self.unpacking.as_ref()?.directory.extent(index);
+        self.arrived -= self.window.forget(start..end);
+        Some(start..end)
+    }
+
+    // ---- in order ----------------------------------------------------------------------------------
+
+    /// What the part file can take now.
+    pub fn file_work(&mut self, least: u64, most: u64) -> Option<Work<Arc<File>>> {
+        let limit = self.passed;
+        let window = &self.window;
+        let file = self.file.as_mut().filter(|file| !file.busy)?;
+        let end = file.reachable(window, limit, least, most, self.total)?;
+        Some(file.take(window, end, self.generation, Arc::clone(&file.inner)))
+    }
+
+    pub fn file_done(&mut self, end: u64, generation: u64) {
+        if let Some(file) = &mut self.file {
+            file.busy = false;
+            if generation == self.generation {
+                file.position = end;
+            }
+        }
+    }
+
+    /// How many bytes the digest could take now; None while a worker is at it.
+    pub fn digest_ready(&self) -> Option<u64> {
+        let digest = self.digest.as_ref().filter(|digest| !digest.busy && !self.failed)?;
+        Some(self.digest_limit() - digest.position)
+    }
+
+    fn digest_limit(&self) -> u64 {
+        // The file goes first, so that a journal never claims bytes that are not in it.
+        self.file.as_ref().map_or(self.passed, |file| file.position)
+    }
+
+    /// Nothing more will come before the digest is complete.
+    pub fn digest_at_end(&self) -> bool {
+        self.digest_limit() == self.total
+    }
+
+    /// The digest holds up the window.
+    pub fn digest_urgent(&self) -> bool {
+        self.digest_ready().is_some_and(|ready| ready >= self.window_bytes / 4)
+    }
+
+    pub fn digest_active(&self) -> bool {
+        !self.failed && self.digest.as_ref().is_some_and(|digest| digest.position < self.total)
+    }
+
+    pub fn digest_work(&mut self, most: u64) -> Option<Work<Hasher>> {
+        let limit = self.digest_limit();
+        let window = &self.window;
+        let digest = self.digest.as_mut().filter(|digest| !digest.busy)?;
+        let end = digest.reachable(window, limit, 1, most, self.total)?;
+        let hasher = digest.inner.clone();
+        Some(digest.take(window, end, self.generation, hasher))
+    }
+
+    pub fn digest_done(&mut self, hasher: Hasher, end: u64, generation: u64) {
+        if let Some(digest) = &mut self.digest {
+            digest.busy = false;
+            if generation == self.generation {
+                digest.position = end;
+                digest.inner = hasher;
+            }
+        }
+    }
+
+    // ---- a streamed member -------------------------------------------------------------------------
+
+    /// The streamed member that comes next, once everything before it is through.
+    pub fn stream_to_begin(&self) -> Option<(Arc<Unpacking>, usize, PathBuf)> {
+        let unpacking = self.unpacking.as_ref()?;
+        if !matches!(self.stream, StreamSlot::Idle) || self.failed || self.passed != self.consumed() {
+            return None;
+        }
+        let index = unpacking.directory.first_ending_after(self.passed);
+        if index >= unpacking.directory.len() {
+            return None;
+        }
+        let (start, end) = unpacking.directory.extent(index);
+        let run = self.window.run_around(start)?;
+        // A member that is here already is unpacked from the window, however large; one that could fill
+        // the window is not waited for.
+        let wanted = start == self.passed && run.end < end && end - start > self.window_bytes / 4;
+        wanted.then(|| (Arc::clone(unpacking), index, unpacking.spool.clone()))
+    }
+
+    pub fn stream_claim(&mut self, index: usize) {
+        self.streaming = Some(index);
+        self.rewind = Some(Rewind {
+            start: self.passed,
+            hasher: self.digest.as_ref().map(|digest| digest.inner.clone()),
+        });
+        self.stream = StreamSlot::Busy;
+    }
+
+    /// The bytes that the streamed member can take now.
+    pub fn stream_work(
+        &mut self,
+        least: u64,
+        most: u64,
+    ) -> Option<(Arc<Unpacking>, Box<Stream>, Vec<Bytes>)> {
+        let unpacking = self.unpacking.as_ref()?;
+        let StreamSlot::Waiting(stream) = &self.stream else { return None };
+        let (_, extent_end) = unpacking.directory.extent(stream.index);
+        let run_end =
+            self.window.run_around(stream.position).map_or(stream.position, |run| run.end).min(extent_end);
+        let ready = run_end - stream.position;
+        if self.failed || ready == 0 || (ready < least && run_end < extent_end) {
+            return None;
+        }
+        let end = run_end.min(stream.position + most);
+        let chunks = self.window.slices(stream.position..end);
+        let unpacking = Arc::clone(unpacking);
+        match std::mem::replace(&mut self.stream, StreamSlot::Busy) {
+            StreamSlot::Waiting(stream) => Some((unpacking, stream, chunks)),
+            StreamSlot::Idle | StreamSlot::Busy => None,
+        }
+    }
+
+    pub fn stream_advanced(&mut self, stream: Box<Stream>) {
+        let position = stream.position;
+        self.saved_stream = Some(stream.save());
+        self.stream = StreamSlot::Waiting(stream);
+        self.pass(self.passed..position);
+    }
+
+    pub fn stream_finished(&mut self, end: u64) {
+        self.stream = StreamSlot::Idle;
+        self.streaming = None;
+        self.saved_stream = None;
+        self.rewind = None;
+        self.unpacked += 1;
+        self.pass(self.passed..end);
+    }
+
+    /// The streamed member is damaged: everything goes back to where it began.
+    pub fn stream_damaged(&mut self, index: usize) -> Option<Range<u64>> {
+        self.stream = StreamSlot::Idle;
+        self.streaming = None;
+        self.saved_stream = None;
+        let rewind = self.rewind.take()?;
+        self.generation += 1;
+        // `passed` went along with the stream and no further, so nothing behind the member is lost.
+        self.passed = rewind.start;
+        if let Some(file) = &mut self.file {
+            file.position = file.position.min(rewind.start);
+        }
+        if let (Some(digest), Some(hasher)) = (&mut self.digest, rewind.hasher) {
+            digest.position = rewind.start;
+            digest.inner = hasher;
+        }
+        let released = self.window.released();
+        let span = self.member_damaged(index)?;
+        self.arrived = self.arrived.saturating_sub(released.saturating_sub(span.start));
+        self.announced = span.start;
+        Some(span)
+    }
+
+    // ---- the frontier ------------------------------------------------------------------------------
+
+    fn consumed(&self) -> u64 {
+        let digest = self.digest.as_ref().map_or(u64::MAX, |digest| digest.position);
+        let file = self.file.as_ref().map_or(u64::MAX, |file| file.position);
+        digest.min(file).min(self.passed)
+    }
+
+    /// The offset below which every byte has arrived, been checked, and been taken by every consumer.
+    pub fn frontier(&self) -> u64 {
+        self.consumed()
+    }
+
+    /// Lets go of what lies below the frontier.
+    pub fn release(&mut self) -> Vec<Bytes> {
+        let frontier = self.frontier();
+        self.window.release(frontier)
+    }
+
+    /// Whether the frontier moved far enough for the other side to hear of it.
+    pub fn take_news(&mut self) -> bool {
+        let frontier = self.frontier();
+        let moved = frontier.saturating_sub(self.announced) >= (self.window_bytes / 32).max(1);
+        if moved {
+            self.announced = frontier;
+        }
+        moved
+    }
+
+    pub fn is_complete(&self) -> bool {
+        let idle = matches!(self.stream, StreamSlot::Idle)
+            && !self.file.as_ref().is_some_and(|file| file.busy)
+            && !self.digest.as_ref().is_some_and(|digest| digest.busy);
+        idle && !self.failed && !self.finished && self.frontier() == self.total
+    }
+
+    /// `algorithm:hex` of the whole archive, and whether it is the expected one.
+    pub fn verdict(&self) -> Result<Option<String>> {
+        let Some((digest, algorithm)) = self.digest.as_ref().zip(self.algorithm) else { return Ok(None) };
+        let computed = digest.inner.clone().finish();
+        let full = |value: &str| format!("{}:{value}", algorithm.name());
+        match &self.expected {
+            Some(expected) if *expected != computed => Err(Error::Digest {
+                archive: self.name.clone(),
+                expected: full(expected),
+                computed: full(&computed),
+            }),
+            _ => Ok(Some(full(&computed))),
+        }
+    }
+}
+
+impl<T> InOrder<T> {
+    /// How far this consumer can go now; None while there are fewer than `least` bytes, unless they are
+    /// the last ones.
+    fn reachable(&self, window: &Window, limit: u64, least: u64, most: u64, total: u64) -> Option<u64> {
+        let here = window.run_around(self.position).map_or(self.position, |run| run.end);
+        let end = limit.min(here);
+        let ready = end.saturating_sub(self.position);
+        if ready == 0 || (ready < least && end < total) {
+            return None;
+        }
+        Some(end.min(self.position + most))
+    }
+
+    fn take<W>(&mut self, window: &Window, end: u64, generation: u64, inner: W) -> Work<W> {
+        self.busy = true;
+        Work { inner, start: self.position, end, chunks: window.slices(self.position..end), generation }
+    }
+}
+
+impl Unpacking {
+    /// The name of a member below `passed` whose file is not in the staging folder at its full size.
+    fn first_missing(&self, passed: u64) -> Option<String> {
+        (0..self.directory.len())
+            .take_while(|&index| self.directory.extent(index).1 <= passed)
+            .map(|index| self.directory.entry(index))
+            .find(|entry| !entry.is_directory() && self.staging.size(&entry.name()) != Some(entry.bytes))
+            .map(|entry| entry.name())
+    }
+}
+
+impl Saved {
+    fn read(text: &str, spec: &Spec) -> Result<Self> {
+        let unusable = |what: &str| Error::Unusable(format!("{}: {what}", spec.name));
+        let saved: Self =
+            serde_json::from_str(text).map_err(|_| unusable("its saved state cannot be read"))?;
+        if saved.version != STATE_VERSION {
+            return Err(unusable("its saved state is of another version of this program"));
+        }
+        let positions = [Some(saved.passed), saved.file, saved.digest.as_ref().map(|digest| digest.position)];
+        if saved.total != spec.total || positions.iter().flatten().any(|&position| position > saved.total) {
+            return Err(unusable("its saved state does not fit the archive's size"));
+        }
+        Ok(saved)
+    }
+}
+
+fn open_part(path: &Path, keep: bool) -> Result<File> {
+    let refused = |source: std::io::Error| Error::storage("create file", path, &source);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(refused)?;
+    }
+    File::options().read(true).write(true).create(true).truncate(!keep).open(path).map_err(refused)
+}
+
+fn rehash(path: &Path, length: u64, algorithm: Algorithm, job: &Job) -> Result<Hasher> {
+    use std::os::unix::fs::FileExt as _;
+    let refused = |source: std::io::Error| Error::storage("read", path, &source);
+    let file = File::open(path).map_err(refused)?;
+    let mut hasher = Hasher::new(algorithm);
+    let mut buffer = vec![0; 1 << 20];
+    let mut position = 0;
+    while position < length {
+        job.check()?;
+        let want = usize::try_from(length - position).unwrap_or(usize::MAX).min(buffer.len());
+        file.read_exact_at(&mut buffer[..want], position).map_err(refused)?;
+        hasher.update(&buffer[..want]);
+        position += want as u64;
+    }
+    Ok(hasher)
+}

@@ -1,0 +1,563 @@
+//! Worker threads over the archives of one run.
+//!
+//! One lock guards the bookkeeping and is held for microseconds; hashing, inflating and writing happen
+//! outside it, on chunks that are shared, not copied.  Python feeds chunks in, and hears of what happened
+//! by waiting in a thread of its own; nothing here calls Python.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::archive::{Archive, Unpacking, Work};
+pub use crate::archive::{Spec, UNKNOWN_BYTES, UnpackSpec};
+use crate::digest::{Hasher, update_together};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::stream::Stream;
+use crate::unpack::{Scratch, unpack_member};
+
+/// One step of an in-order consumer: long enough to make the lock invisible, short enough to cancel.
+const STEP_BYTES: u64 = 4 << 20;
+/// Below this an in-order consumer waits for more, unless nothing else is to be done.
+const STEP_LEAST_BYTES: u64 = 1 << 20;
+/// MD5 lanes are filled before they run; this is how much each must have.
+const LANE_LEAST_BYTES: u64 = 1 << 20;
+/// How long a digest waits for company in its lanes.
+const LANE_PATIENCE: Duration = Duration::from_millis(40);
+/// Streams that share one SIMD kernel.
+const LANES: usize = 4;
+/// Read size for archives that are on this machine already.
+const LOCAL_READ_BYTES: usize = 1 << 20;
+
+/// What the other side must know.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Some frontier moved: there is room for more.
+    Moved,
+    /// A member is damaged: its span has been forgotten and must arrive again.
+    Damaged {
+        archive: usize,
+        start: u64,
+        end: u64,
+        error: Error,
+    },
+    /// The archive is complete and, where a digest was expected, has it.
+    Finished {
+        archive: usize,
+        digest: Option<String>,
+    },
+    Failed {
+        archive: usize,
+        error: Error,
+    },
+}
+
+/// Counters of one archive, in bytes and members.
+#[derive(Debug, Clone, Copy)]
+pub struct Status {
+    pub arrived: u64,
+    pub frontier: u64,
+    pub unpacked: u64,
+    pub finished: bool,
+}
+
+pub struct Engine {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    news: Condvar,
+    job: Job,
+}
+
+struct State {
+    archives: Vec<Archive>,
+    /// Members whose bytes are all here: archive and member number.
+    complete: VecDeque<(usize, usize)>,
+    events: VecDeque<Event>,
+    last_digest: Instant,
+    closing: bool,
+}
+
+enum Task {
+    Member { archive: usize, index: usize, generation: u64, unpacking: Arc<Unpacking>, chunks: Vec<Bytes> },
+    File { archive: usize, work: Work<Arc<File>>, path: PathBuf },
+    Digest(Vec<(usize, Work<Hasher>)>),
+    BeginStream { archive: usize, index: usize, unpacking: Arc<Unpacking>, spool: PathBuf },
+    Stream { archive: usize, unpacking: Arc<Unpacking>, stream: Box<Stream>, chunks: Vec<Bytes> },
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(job: &Job, workers: usize) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                archives: Vec::new(),
+                complete: VecDeque::new(),
+                events: VecDeque::new(),
+                last_digest: Instant::now(),
+                closing: false,
+            }),
+            work: Condvar::new(),
+            news: Condvar::new(),
+            job: job.clone(),
+        });
+        let threads = (0..workers.max(1)).map(|_| {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || shared.run_worker())
+        });
+        let threads = Mutex::new(threads.collect());
+        Self { shared, threads }
+    }
+
+    /// Adds an archive, taking up `saved` if given, and returns its number.
+    ///
+    /// # Errors
+    /// `Unusable` when `saved` cannot be taken up (start anew without it); `Storage`.
+    pub fn add(&self, spec: Spec, saved: Option<&str>) -> Result<usize> {
+        let archive = Archive::new(spec, saved, &self.shared.job)?;
+        let mut state = self.shared.lock();
+        state.archives.push(archive);
+        let number = state.archives.len() - 1;
+        // An empty or already complete archive gets no chunk that would wake anybody.
+        self.shared.settle(&mut state, number);
+        Ok(number)
+    }
+
+    /// Takes the chunk of `archive` at `offset`.
+    pub fn write(&self, archive: usize, offset: u64, data: &Bytes) {
+        let mut state = self.shared.lock();
+        let target = &mut state.archives[archive];
+        if target.failed || target.finished {
+            return;
+        }
+        let complete = target.insert(offset, data);
+        state.complete.extend(complete.into_iter().map(|index| (archive, index)));
+        drop(state);
+        self.shared.work.notify_one();
+    }
+
+    /// Reads `start..end` of `archive` from the file at `path` on this machine, instead of a chunk from
+    /// the network.
+    ///
+    /// # Errors
+    /// `Storage` (also when the file is shorter), `Cancelled`.
+    pub fn read_local(&self, archive: usize, path: &Path, start: u64, end: u64) -> Result<()> {
+        let refused = |source: std::io::Error| Error::storage("read", path, &source);
+        let file = File::open(path).map_err(refused)?;
+        let mut offset = start;
+        while offset < end {
+            self.shared.job.check()?;
+            let want = usize::try_from(end - offset).unwrap_or(usize::MAX).min(LOCAL_READ_BYTES);
+            let mut buffer = vec![0; want];
+            file.read_exact_at(&mut buffer, offset).map_err(refused)?;
+            self.write(archive, offset, &buffer.into());
+            offset += want as u64;
+        }
+        Ok(())
+    }
+
+    /// Tells the size of an archive that was added without one.
+    pub fn set_total(&self, archive: usize, total: u64) {
+        let mut state = self.shared.lock();
+        state.archives[archive].total = total;
+        self.shared.settle(&mut state, archive);
+        drop(state);
+        self.shared.work.notify_all();
+    }
+
+    /// Sets how far ahead of the frontier bytes of `archive` may arrive.
+    pub fn set_window(&self, archive: usize, window_bytes: u64) {
+        self.shared.lock().archives[archive].set_window(window_bytes);
+        self.shared.work.notify_one();
+    }
+
+    /// Waits until there is something to know; empty after `patience`.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub fn wait(&self, patience: Duration) -> Result<Vec<Event>> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        loop {
+            self.shared.job.check()?;
+            if !state.events.is_empty() {
+                return Ok(state.events.drain(..).collect());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Vec::new());
+            }
+            state = self.shared.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    #[must_use]
+    pub fn status(&self, archive: usize) -> Status {
+        let state = self.shared.lock();
+        let archive = &state.archives[archive];
+        Status {
+            arrived: archive.arrived,
+            frontier: archive.frontier(),
+            unpacked: archive.unpacked,
+            finished: archive.finished,
+        }
+    }
+
+    /// The parts of `start..end` that have neither arrived nor been released.
+    #[must_use]
+    pub fn missing(&self, archive: usize, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let state = self.shared.lock();
+        state.archives[archive]
+            .window
+            .missing(start..end)
+            .into_iter()
+            .map(|gap| (gap.start, gap.end))
+            .collect()
+    }
+
+    /// The state of `archive` for the journal.
+    #[must_use]
+    pub fn save(&self, archive: usize) -> String {
+        self.shared.lock().archives[archive].save()
+    }
+
+    /// Sets the job's flag and wakes whoever waits.
+    pub fn cancel(&self) {
+        self.shared.job.cancel();
+        // The lock orders the flag before the wake-up: nobody can check, miss it, and sleep.
+        drop(self.shared.lock());
+        self.shared.work.notify_all();
+        self.shared.news.notify_all();
+    }
+
+    /// Ends the workers and waits for them; what they were at is finished or, after `cancel`, dropped.
+    pub fn close(&self) {
+        self.shared.lock().closing = true;
+        self.shared.work.notify_all();
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // A worker's panic was caught and reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.cancel();
+        self.close();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No invariant is broken half-way: a panic can only come from outside the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run_worker(&self) {
+        let mut scratch = Scratch::default();
+        loop {
+            let task = {
+                let mut state = self.lock();
+                loop {
+                    if state.closing || self.job.is_cancelled() {
+                        return;
+                    }
+                    if let Some(task) = state.next_task() {
+                        break task;
+                    }
+                    state = if state.digest_pending() {
+                        self.work.wait_timeout(state, LANE_PATIENCE).unwrap_or_else(PoisonError::into_inner).0
+                    } else {
+                        self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
+                    };
+                }
+            };
+            let archive = task.archive();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.perform(task, &mut scratch))) {
+                let text = panic
+                    .downcast_ref::<&str>()
+                    .map(ToString::to_string)
+                    .or_else(|| panic.downcast_ref::<String>().cloned());
+                self.fail(archive, Error::Internal(text.unwrap_or_default()));
+            }
+        }
+    }
+
+    fn perform(&self, task: Task, scratch: &mut Scratch) {
+        match task {
+            Task::Member { archive, index, generation, unpacking, chunks } => {
+                let Unpacking { directory, staging, records, .. } = &*unpacking;
+                let result = unpack_member(directory, index, &chunks, staging, scratch, &self.job)
+                    .and_then(|sha256| records.put(index, &sha256));
+                self.update(archive, |state| match result {
+                    Ok(()) => {
+                        state.member_done(index);
+                        Outcome::Going
+                    }
+                    Err(error @ Error::Member { .. }) if generation == state.generation => {
+                        Outcome::damaged(state.member_damaged(index), error)
+                    }
+                    Err(Error::Member { .. }) => Outcome::Going,
+                    Err(error) => Outcome::Failed(error),
+                });
+            }
+            Task::File { archive, work, path } => {
+                let mut offset = work.start;
+                let result = work.chunks.iter().try_for_each(|chunk| {
+                    work.inner.write_all_at(chunk, offset)?;
+                    offset += chunk.len() as u64;
+                    Ok(())
+                });
+                self.update(archive, |state| match result {
+                    Ok(()) => {
+                        state.file_done(work.end, work.generation);
+                        Outcome::Going
+                    }
+                    Err(source) => Outcome::Failed(Error::storage("write", &path, &source)),
+                });
+            }
+            Task::Digest(batch) => self.perform_digest(batch),
+            Task::BeginStream { archive, index, unpacking, spool } => {
+                let result = Stream::begin(&unpacking.directory, index, &unpacking.staging, &spool);
+                self.update(archive, |state| match result {
+                    Ok(stream) => {
+                        state.stream_advanced(Box::new(stream));
+                        Outcome::Going
+                    }
+                    Err(error) => Outcome::Failed(error),
+                });
+            }
+            Task::Stream { archive, unpacking, stream, chunks } => {
+                self.perform_stream(archive, &unpacking, stream, &chunks);
+            }
+        }
+    }
+
+    fn perform_digest(&self, batch: Vec<(usize, Work<Hasher>)>) {
+        let (ends, mut work): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|(archive, work)| ((archive, work.end, work.generation), (work.inner, work.chunks)))
+            .unzip();
+        update_together(&mut work);
+        for ((archive, end, generation), (hasher, _)) in ends.into_iter().zip(work) {
+            self.update(archive, |state| {
+                state.digest_done(hasher, end, generation);
+                Outcome::Going
+            });
+        }
+    }
+
+    fn perform_stream(
+        &self,
+        archive: usize,
+        unpacking: &Unpacking,
+        mut stream: Box<Stream>,
+        chunks: &[Bytes],
+    ) {
+        let Unpacking { directory, staging, records, .. } = unpacking;
+        let index = stream.index;
+        let (_, end) = directory.extent(index);
+        let pushed = stream.push(directory, chunks, &self.job);
+        let result = match pushed {
+            Ok(()) if stream.position < end => {
+                self.update(archive, |state| {
+                    state.stream_advanced(stream);
+                    Outcome::Going
+                });
+                return;
+            }
+            Ok(()) => stream.finish(directory, staging).and_then(|sha256| records.put(index, &sha256)),
+            Err(error) => Err(error),
+        };
+        self.update(archive, |state| match result {
+            Ok(()) => {
+                state.stream_finished(end);
+                Outcome::Going
+            }
+            Err(error @ Error::Member { .. }) => Outcome::damaged(state.stream_damaged(index), error),
+            Err(error) => Outcome::Failed(error),
+        });
+    }
+
+    /// Reports a task's outcome under the lock, and what follows from it.
+    fn update(&self, number: usize, report: impl FnOnce(&mut Archive) -> Outcome) {
+        let mut state = self.lock();
+        let archive = &mut state.archives[number];
+        let outcome = report(archive);
+        let gone = archive.release();
+        match outcome {
+            Outcome::Going => {}
+            Outcome::Damaged { start, end, error } => {
+                state.events.push_back(Event::Damaged { archive: number, start, end, error });
+            }
+            Outcome::Failed(error) => state.fail(number, error),
+        }
+        self.settle(&mut state, number);
+        let told = !state.events.is_empty();
+        drop(state);
+        // Chunks are let go without the lock: their owner may have work to do.
+        drop(gone);
+        self.work.notify_one();
+        if told {
+            self.news.notify_all();
+        }
+    }
+
+    /// Ends an archive that is complete, and notes a frontier that moved.
+    fn settle(&self, state: &mut State, number: usize) {
+        let archive = &mut state.archives[number];
+        if archive.is_complete() {
+            match archive.verdict() {
+                Ok(digest) => {
+                    archive.finished = true;
+                    state.events.push_back(Event::Finished { archive: number, digest });
+                }
+                Err(error) => state.fail(number, error),
+            }
+            self.news.notify_all();
+        } else if archive.take_news() && !state.events.iter().any(|event| matches!(event, Event::Moved)) {
+            state.events.push_back(Event::Moved);
+            self.news.notify_all();
+        }
+    }
+
+    fn fail(&self, number: usize, error: Error) {
+        self.lock().fail(number, error);
+        self.news.notify_all();
+    }
+}
+
+enum Outcome {
+    Going,
+    Damaged { start: u64, end: u64, error: Error },
+    Failed(Error),
+}
+
+impl Outcome {
+    fn damaged(again: Option<std::ops::Range<u64>>, error: Error) -> Self {
+        match again {
+            Some(span) => Self::Damaged { start: span.start, end: span.end, error },
+            None => Self::Failed(error),
+        }
+    }
+}
+
+impl State {
+    fn fail(&mut self, number: usize, error: Error) {
+        if !matches!(error, Error::Cancelled) && !self.archives[number].failed {
+            self.archives[number].failed = true;
+            self.events.push_back(Event::Failed { archive: number, error });
+        }
+    }
+
+    /// What to do next.  Consumers that must go in order come before members, since they free the window;
+    /// they take small helpings only when nothing else is to be done.
+    fn next_task(&mut self) -> Option<Task> {
+        let lanes_full = self.lanes_ready();
+        if lanes_full && let Some(task) = self.digest_task() {
+            return Some(task);
+        }
+        self.in_order_task(STEP_LEAST_BYTES)
+            .or_else(|| self.member_task())
+            .or_else(|| self.in_order_task(1))
+            .or_else(|| if self.last_digest.elapsed() >= LANE_PATIENCE { self.digest_task() } else { None })
+    }
+
+    fn member_task(&mut self) -> Option<Task> {
+        while let Some((archive, index)) = self.complete.pop_front() {
+            let state = &self.archives[archive];
+            if state.failed {
+                continue;
+            }
+            if let Some((unpacking, chunks)) = state.member_chunks(index) {
+                return Some(Task::Member {
+                    archive,
+                    index,
+                    generation: state.generation,
+                    unpacking,
+                    chunks,
+                });
+            }
+        }
+        None
+    }
+
+    fn in_order_task(&mut self, least: u64) -> Option<Task> {
+        for (number, archive) in self.archives.iter_mut().enumerate().filter(|(_, archive)| !archive.failed) {
+            if let Some(work) = archive.file_work(least, STEP_BYTES) {
+                return Some(Task::File { archive: number, work, path: archive.file_path.clone() });
+            }
+            if let Some((unpacking, index, spool)) = archive.stream_to_begin() {
+                archive.stream_claim(index);
+                return Some(Task::BeginStream { archive: number, index, unpacking, spool });
+            }
+            if let Some((unpacking, stream, chunks)) = archive.stream_work(least, STEP_BYTES) {
+                return Some(Task::Stream { archive: number, unpacking, stream, chunks });
+            }
+        }
+        None
+    }
+
+    /// Whether the digests should run now: as many streams have bytes as share a kernel, or somebody waits.
+    fn lanes_ready(&self) -> bool {
+        let active = self.archives.iter().filter(|archive| archive.digest_active()).count();
+        let full = self.archives.iter().filter(|archive| {
+            archive
+                .digest_ready()
+                .is_some_and(|ready| ready >= LANE_LEAST_BYTES || (ready > 0 && archive.digest_at_end()))
+        });
+        let full = full.count();
+        full > 0 && (full >= active.min(LANES) || self.archives.iter().any(Archive::digest_urgent))
+    }
+
+    fn digest_pending(&self) -> bool {
+        self.archives.iter().any(|archive| archive.digest_ready().is_some_and(|ready| ready > 0))
+    }
+
+    fn digest_task(&mut self) -> Option<Task> {
+        let mut waiting: Vec<(u64, usize)> = self
+            .archives
+            .iter()
+            .enumerate()
+            .filter_map(|(number, archive)| {
+                Some((archive.digest_ready().filter(|&ready| ready > 0)?, number))
+            })
+            .collect();
+        waiting.sort_unstable_by(|a, b| b.cmp(a));
+        waiting.truncate(LANES);
+        self.last_digest = Instant::now();
+        let mut batch = Vec::new();
+        for (_, number) in waiting {
+            batch.extend(self.archives[number].digest_work(STEP_BYTES).map(|work| (number, work)));
+        }
+        (!batch.is_empty()).then_some(Task::Digest(batch))
+    }
+}
+
+impl Task {
+    fn archive(&self) -> usize {
+        match self {
+            Self::Member { archive, .. }
+            | Self::File { archive, .. }
+            | Self::BeginStream { archive, .. }
+            | Self::Stream { archive, .. } => *archive,
+            Self::Digest(batch) => batch.first().map_or(0, |(archive, _)| *archive),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

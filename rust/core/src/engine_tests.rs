@@ -1,0 +1,315 @@
+use std::collections::BTreeMap;
+use std::io::{Cursor, Write as _};
+
+use proptest::prelude::*;
+use zip::CompressionMethod;
+use zip::write::SimpleFileOptions;
+
+use super::*;
+use crate::digest::Algorithm;
+use crate::manifest;
+use crate::staging::Staging;
+use crate::zip::{Directory, Parsed};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes that depend on their position with a prime period, with noise that deflate cannot remove.
+fn pattern(length: usize, seed: u64) -> Vec<u8> {
+    let mut noise = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..length)
+        .map(|i| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            u8::try_from(i % 251).unwrap() ^ (noise >> 60) as u8
+        })
+        .collect()
+}
+
+struct Sample {
+    bytes: Vec<u8>,
+    members: BTreeMap<String, Vec<u8>>,
+    directory: Arc<Directory>,
+}
+
+fn sample(sizes: &[usize], method: impl Fn(usize) -> CompressionMethod) -> Sample {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let mut members = BTreeMap::new();
+    writer.add_directory("train/", SimpleFileOptions::default()).unwrap();
+    for (index, &size) in sizes.iter().enumerate() {
+        let name = format!("train/images/{index}.png");
+        let data = pattern(size, index as u64);
+        writer.start_file(&name, SimpleFileOptions::default().compression_method(method(index))).unwrap();
+        writer.write_all(&data).unwrap();
+        members.insert(name, data);
+    }
+    let bytes = writer.finish().unwrap().into_inner();
+    let Parsed::Complete(directory) =
+        Directory::parse("sample", &bytes.clone().into(), bytes.len() as u64).unwrap()
+    else {
+        panic!("the tail is the whole archive")
+    };
+    Sample { bytes, members, directory: Arc::new(directory) }
+}
+
+fn alternating(index: usize) -> CompressionMethod {
+    if index.is_multiple_of(2) { CompressionMethod::Stored } else { CompressionMethod::Deflated }
+}
+
+fn md5_of(bytes: &[u8]) -> String {
+    let mut hasher = Hasher::new(Algorithm::Md5);
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+fn spec(sample: &Sample, folder: &Path, window_bytes: u64) -> Spec {
+    Spec {
+        name: "sample".into(),
+        total: sample.bytes.len() as u64,
+        window_bytes,
+        file: None,
+        digest: Some((Algorithm::Md5, Some(md5_of(&sample.bytes)))),
+        unpack: Some(UnpackSpec {
+            directory: Arc::clone(&sample.directory),
+            staging: Arc::new(Staging::open(&folder.join("staging")).unwrap()),
+            records: folder.join("records"),
+            spool: folder.join("spool"),
+        }),
+    }
+}
+
+/// Waits for anything but a moved frontier.
+fn next_event(engine: &Engine) -> Event {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "nothing happened");
+        for event in engine.wait(PATIENCE).unwrap() {
+            if !matches!(event, Event::Moved) {
+                return event;
+            }
+        }
+    }
+}
+
+fn assert_staged(sample: &Sample, folder: &Path) {
+    for (name, data) in &sample.members {
+        assert!(std::fs::read(folder.join("staging").join(name)).unwrap() == *data, "{name} differs");
+    }
+}
+
+fn feed(engine: &Engine, sample: &Sample, span: std::ops::Range<usize>) {
+    engine.write(0, span.start as u64, &Bytes::copy_from_slice(&sample.bytes[span]));
+}
+
+#[test]
+fn pieces_in_any_order_become_the_members_and_the_digest() {
+    let sample = sample(&[0, 1, 3000, 70_000, 200_000, 5], alternating);
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(&Job::default(), 2);
+    engine.add(spec(&sample, folder.path(), 1 << 22), None).unwrap();
+    let length = sample.bytes.len();
+    let mut starts: Vec<usize> = (0..length).step_by(1000).collect();
+    starts.sort_by_key(|start| (start * 7919) % 1009);
+    for start in starts {
+        feed(&engine, &sample, start..length.min(start + 1000));
+    }
+    let Event::Finished { digest, .. } = next_event(&engine) else { panic!("not finished") };
+    assert_eq!(digest.unwrap(), format!("md5:{}", md5_of(&sample.bytes)));
+    assert_staged(&sample, folder.path());
+    let path = folder.path().join("SHA256SUMS");
+    assert_eq!(manifest::write(&path, &[(&sample.directory, &folder.path().join("records"))]).unwrap(), 6);
+    let mut expected = String::new();
+    for (name, data) in &sample.members {
+        let mut sha256 = Hasher::new(Algorithm::Sha256);
+        sha256.update(data);
+        expected += &format!("{}  {name}\n", sha256.finish());
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
+}
+
+#[test]
+fn a_damaged_member_is_asked_for_again_and_then_all_is_well() {
+    for window in [1 << 22, 40_000] {
+        let sample = sample(&[20_000, 300_000, 20_000, 300_001], alternating);
+        for broken in 1..=4 {
+            let folder = tempfile::tempdir().unwrap();
+            let engine = Engine::new(&Job::default(), 2);
+            engine.add(spec(&sample, folder.path(), window), None).unwrap();
+            let (start, end) = sample.directory.extent(broken);
+            let mut damaged = sample.bytes.clone();
+            damaged[usize::try_from(end - 100).unwrap()] ^= 1;
+            engine.write(0, 0, &damaged.into());
+            match next_event(&engine) {
+                Event::Damaged { start: from, end: to, error, .. } => {
+                    assert_eq!((from, to), (start, end));
+                    assert!(error.to_string().contains(&format!("images/{}.png", broken - 1)), "{error}");
+                }
+                other => panic!("{other:?}"),
+            }
+            feed(&engine, &sample, usize::try_from(start).unwrap()..usize::try_from(end).unwrap());
+            // What lay behind a streamed member is still there, or is asked for like any other gap.
+            for (from, to) in engine.missing(0, 0, sample.bytes.len() as u64) {
+                feed(&engine, &sample, usize::try_from(from).unwrap()..usize::try_from(to).unwrap());
+            }
+            assert!(matches!(next_event(&engine), Event::Finished { .. }));
+            assert_staged(&sample, folder.path());
+            assert_eq!(engine.status(0).arrived, sample.bytes.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_member_that_stays_damaged_fails_the_archive_by_name() {
+    let mut sample = sample(&[5000, 5000], alternating);
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(&Job::default(), 2);
+    engine.add(spec(&sample, folder.path(), 1 << 20), None).unwrap();
+    let (start, end) = sample.directory.extent(2);
+    let span = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
+    sample.bytes[span.end - 10] ^= 1;
+    feed(&engine, &sample, 0..sample.bytes.len());
+    let mut again = 0;
+    loop {
+        match next_event(&engine) {
+            Event::Damaged { .. } => {
+                again += 1;
+                feed(&engine, &sample, span.clone());
+            }
+            Event::Failed { error: Error::Member { member, .. }, .. } => {
+                assert_eq!(member, "train/images/1.png");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(again, 3);
+}
+
+#[test]
+fn another_digest_over_good_members_fails_the_archive() {
+    let sample = sample(&[5000], alternating);
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(&Job::default(), 1);
+    let mut spec = spec(&sample, folder.path(), 1 << 20);
+    spec.digest = Some((Algorithm::Md5, Some("0".repeat(32))));
+    engine.add(spec, None).unwrap();
+    feed(&engine, &sample, 0..sample.bytes.len());
+    assert!(matches!(next_event(&engine), Event::Failed { error: Error::Digest { .. }, .. }));
+}
+
+#[test]
+fn a_plain_file_of_unknown_size_is_written_in_order_and_hashed() {
+    let data = pattern(3_000_000, 9);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file.part");
+    for algorithm in ["md5", "sha1", "sha256", "sha512", "blake3", "crc32"] {
+        let engine = Engine::new(&Job::default(), 2);
+        let algorithm = Algorithm::parse(algorithm).unwrap();
+        let spec = Spec {
+            name: "file".into(),
+            total: UNKNOWN_BYTES,
+            window_bytes: 1 << 20,
+            file: Some(path.clone()),
+            digest: Some((algorithm, None)),
+            unpack: None,
+        };
+        engine.add(spec, None).unwrap();
+        for (index, chunk) in data.chunks(65_537).enumerate() {
+            engine.write(0, (index * 65_537) as u64, &Bytes::copy_from_slice(chunk));
+        }
+        engine.set_total(0, data.len() as u64);
+        let Event::Finished { digest, .. } = next_event(&engine) else { panic!("not finished") };
+        let mut whole = Hasher::new(algorithm);
+        whole.update(&data);
+        assert_eq!(digest.unwrap(), format!("{}:{}", algorithm.name(), whole.finish()));
+        assert!(std::fs::read(&path).unwrap() == data);
+    }
+}
+
+#[test]
+fn cancelling_ends_waiting_and_workers() {
+    let engine = Arc::new(Engine::new(&Job::default(), 2));
+    let waiting = {
+        let engine = Arc::clone(&engine);
+        std::thread::spawn(move || engine.wait(PATIENCE))
+    };
+    engine.cancel();
+    assert!(matches!(waiting.join().unwrap(), Err(Error::Cancelled)));
+    engine.close();
+}
+
+/// Feeds a part, takes the saved state, ends the engine without warning, and goes on with a new one.
+fn interrupt_at(sample: &Sample, cuts: &[usize], window: u64, kept_file: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let length = sample.bytes.len();
+    let spec = || {
+        let mut spec = spec(sample, folder.path(), window);
+        spec.file = kept_file.then(|| folder.path().join("kept.zip"));
+        spec
+    };
+    let mut saved: Option<String> = None;
+    for &cut in cuts {
+        let engine = Engine::new(&Job::default(), 2);
+        engine.add(spec(), saved.as_deref()).unwrap();
+        let from = usize::try_from(engine.status(0).frontier).unwrap();
+        let to = length.min(from + cut);
+        for start in (from..to).step_by(7000) {
+            feed(&engine, sample, start..to.min(start + 7000));
+        }
+        engine.wait(Duration::from_millis(5)).unwrap();
+        saved = Some(engine.save(0));
+        engine.cancel();
+    }
+    let engine = Engine::new(&Job::default(), 2);
+    engine.add(spec(), saved.as_deref()).unwrap();
+    let from = usize::try_from(engine.status(0).frontier).unwrap();
+    feed(&engine, sample, from..length);
+    let event = next_event(&engine);
+    assert!(matches!(event, Event::Finished { .. }), "{event:?}");
+    assert_staged(sample, folder.path());
+    if kept_file {
+        assert!(std::fs::read(folder.path().join("kept.zip")).unwrap() == sample.bytes);
+    }
+    manifest::write(&folder.path().join("sums"), &[(&sample.directory, &folder.path().join("records"))])
+        .unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn a_run_ended_anywhere_goes_on_from_its_saved_state(
+        cuts in prop::collection::vec(0_usize..400_000, 0..6),
+        window in prop::sample::select(vec![20_000_u64, 300_000, 4_000_000]),
+        kept_file: bool,
+    ) {
+        let sample = sample(&[50_000, 150_000, 3, 90_000, 400_000], alternating);
+        interrupt_at(&sample, &cuts, window, kept_file);
+    }
+}
+
+#[test]
+fn a_saved_state_that_does_not_fit_is_refused() {
+    let sample = sample(&[50_000, 60_000], alternating);
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(&Job::default(), 2);
+    engine.add(spec(&sample, folder.path(), 1 << 20), None).unwrap();
+    let second = usize::try_from(sample.directory.extent(2).0).unwrap();
+    feed(&engine, &sample, 0..second);
+    while engine.status(0).frontier < second as u64 {
+        engine.wait(Duration::from_millis(10)).unwrap();
+    }
+    let saved = engine.save(0);
+    drop(engine);
+    let again =
+        |saved: &str| Engine::new(&Job::default(), 1).add(spec(&sample, folder.path(), 1 << 20), Some(saved));
+    assert!(again(&saved).is_ok());
+    for broken in [
+        "",
+        "{}",
+        &saved[..saved.len() / 2],
+        &saved.replace("\"version\":1", "\"version\":2"),
+        &saved.replace("\"total\":", "\"total\":1"),
+    ] {
+        assert!(matches!(again(broken), Err(Error::Unusable(_))), "{broken}");
+    }
+    std::fs::write(folder.path().join("staging/train/images/0.png"), b"shorter").unwrap();
+    assert!(matches!(again(&saved), Err(Error::Unusable(_))));
+}

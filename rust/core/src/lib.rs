@@ -1,0 +1,24 @@
+//! What touches bytes: ordering, hashing, checking and unpacking archives while they arrive.
+//!
+//! ```text
+//!   chunks ──► window ──► members (parallel) ──► staging
+//!                 └─────► part file, digest (in order) ──► frontier
+//! ```
+//!
+//! The network, the decisions and the screen are Python's; see `ARCHITECTURE.md`.
+
+mod archive;
+pub mod digest;
+pub mod engine;
+pub mod error;
+pub mod job;
+pub mod manifest;
+pub mod name;
+pub mod staging;
+mod stream;
+mod unpack;
+mod window;
+pub mod zip;
+
+pub use error::{Error, Result};
+pub use job::Job;

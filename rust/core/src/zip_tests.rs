@@ -1,0 +1,173 @@
+use std::io::{Cursor, Write as _};
+
+use zip::CompressionMethod;
+use zip::write::SimpleFileOptions;
+
+use super::*;
+
+/// An archive made by the `zip` crate, the independent writer of these tests.
+fn archive(members: &[(&str, &[u8], CompressionMethod)]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, data, method) in members {
+        let options = SimpleFileOptions::default().compression_method(*method);
+        if name.ends_with('/') {
+            writer.add_directory(*name, options).unwrap();
+        } else {
+            writer.start_file(*name, options).unwrap();
+            writer.write_all(data).unwrap();
+        }
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn sample() -> Vec<u8> {
+    archive(&[
+        ("train/", b"", CompressionMethod::Stored),
+        ("train/a.png", &[7; 1000], CompressionMethod::Stored),
+        ("train/b.json", &[9; 5000], CompressionMethod::Deflated),
+        ("empty", b"", CompressionMethod::Stored),
+    ])
+}
+
+fn parse(bytes: &[u8]) -> Result<Directory> {
+    match Directory::parse("test", &Bytes::copy_from_slice(bytes), bytes.len() as u64)? {
+        Parsed::Complete(directory) => Ok(directory),
+        Parsed::NeedFrom(offset) => panic!("needs {offset} although it has everything"),
+    }
+}
+
+fn reason(bytes: &[u8]) -> String {
+    parse(bytes).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn every_member_has_name_sizes_and_extent() {
+    let bytes = sample();
+    let directory = parse(&bytes).unwrap();
+    let names: Vec<String> = (0..directory.len()).map(|index| directory.entry(index).name()).collect();
+    assert_eq!(names, ["train/", "train/a.png", "train/b.json", "empty"]);
+    assert_eq!(directory.unpacked_bytes(), 6000);
+    assert_eq!(directory.entry(2).method(), Method::Deflated);
+    let mut end = 0;
+    for index in 0..directory.len() {
+        let (from, to) = directory.extent(index);
+        assert_eq!(from, end);
+        assert!(directory.data_start(index, &bytes[usize::try_from(from).unwrap()..]).unwrap().is_some());
+        end = to;
+    }
+    assert_eq!(end, directory.start());
+}
+
+#[test]
+fn a_short_tail_says_from_where_it_needs_more() {
+    let bytes = sample();
+    let total = bytes.len() as u64;
+    let whole = parse(&bytes).unwrap();
+    let tail = Bytes::copy_from_slice(&bytes[bytes.len() - 30..]);
+    match Directory::parse("test", &tail, total).unwrap() {
+        Parsed::NeedFrom(offset) => assert_eq!(offset, whole.start()),
+        Parsed::Complete(_) => panic!("30 bytes cannot hold this directory"),
+    }
+}
+
+#[test]
+fn members_are_found_by_offset() {
+    let directory = parse(&sample()).unwrap();
+    for index in 0..directory.len() {
+        let (start, end) = directory.extent(index);
+        assert_eq!(directory.first_ending_after(start), index);
+        assert_eq!(directory.first_ending_after(end - 1), index);
+    }
+    assert_eq!(directory.first_ending_after(directory.start()), directory.len());
+}
+
+#[test]
+fn bytes_before_the_zip_shift_every_offset() {
+    let mut bytes = b"#!/bin/sh\n".to_vec();
+    bytes.extend(sample());
+    let directory = parse(&bytes).unwrap();
+    assert_eq!(directory.extent(0).0, 10);
+}
+
+#[test]
+fn truncation_at_every_byte_is_refused() {
+    let bytes = sample();
+    for length in 0..bytes.len() {
+        assert!(parse(&bytes[..length]).is_err(), "cut at {length}");
+    }
+}
+
+#[test]
+fn hostile_names_are_refused_with_their_reason() {
+    for (from, to, expected) in [
+        ("train/a.png", "../rain.png", "'..'"),
+        ("train/a.png", "/rain/a.png", "absolute"),
+        ("train/a.png", "train\\a.png", "backslash"),
+        ("train/a.png", "train/b\0png", "control"),
+        ("train/b.json", "train/a.png/", "directory"),
+    ] {
+        let mut bytes = sample();
+        let wanted = to.as_bytes();
+        let places: Vec<usize> =
+            (0..bytes.len() - from.len()).filter(|&at| bytes[at..].starts_with(from.as_bytes())).collect();
+        for at in places {
+            bytes[at..at + wanted.len()].copy_from_slice(wanted);
+        }
+        assert!(reason(&bytes).contains(expected), "{to}: {}", reason(&bytes));
+    }
+}
+
+#[test]
+fn duplicates_encryption_links_and_overlap_are_refused() {
+    let twice = {
+        let mut bytes =
+            archive(&[("aa", b"1", CompressionMethod::Stored), ("ab", b"2", CompressionMethod::Stored)]);
+        for at in 0..bytes.len() - 2 {
+            if bytes[at..].starts_with(b"ab") {
+                bytes[at + 1] = b'a';
+            }
+        }
+        bytes
+    };
+    assert!(reason(&twice).contains("twice"));
+
+    let bytes = sample();
+    let start = usize::try_from(parse(&bytes).unwrap().start()).unwrap();
+    let patch = |at: usize, value: u8| {
+        let mut bytes = bytes.clone();
+        bytes[start + at] = value;
+        bytes
+    };
+    assert!(reason(&patch(8, 1)).contains("encrypted"));
+    assert!(reason(&patch(10, 12)).contains("method 12"));
+    assert!(reason(&patch(41, 0o120 << 1)).contains("symbolic link"));
+    // The second member said to start where the first one does.
+    let second = 46 + "train/".len() + usize::from(bytes[start + 30]);
+    assert!(reason(&patch(second + 42, 1)).contains("overlap"));
+}
+
+#[test]
+fn a_local_header_that_contradicts_the_directory_is_refused() {
+    let bytes = sample();
+    let directory = parse(&bytes).unwrap();
+    let at = usize::try_from(directory.extent(1).0).unwrap();
+    for (field, expected) in
+        [(0, "no local header"), (8, "method"), (14, "CRC-32"), (18, "size"), (30, "name")]
+    {
+        let mut head = bytes[at..].to_vec();
+        head[field] ^= 1;
+        let error = directory.data_start(1, &head).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_damage_to_the_directory_panics(at in 0_usize..600, value: u8) {
+        let mut bytes = sample();
+        let start = usize::try_from(parse(&bytes).unwrap().start()).unwrap();
+        let span = bytes.len() - start;
+        bytes[start + at % span] = value;
+        let _ = parse(&bytes);
+    }
+}
