@@ -1,0 +1,95 @@
+"""Install FDF256, or fetch and unpack any large file, in one verified pass.
+
+>>> import fdf256_fast as fdf
+>>> report = await fdf.install("data/fdf256", progress=fdf.RichProgress())  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fdf256_fast.errors import (
+    ArchiveError,
+    CatalogError,
+    DigestMismatch,
+    Error,
+    IntegrityError,
+    LockedError,
+    MemberError,
+    StatusError,
+    StorageError,
+    TransferError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from fdf256_fast.catalog import Archive, Catalog, Digest, load_catalog
+    from fdf256_fast.console import PlainProgress, RichProgress
+    from fdf256_fast.fetch import fetch
+    from fdf256_fast.install import install
+    from fdf256_fast.limits import Limits
+    from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
+    from fdf256_fast.report import ArchiveReport, Report
+    from fdf256_fast.sync import fetch_sync, install_sync
+
+__all__ = [
+    "Archive",
+    "ArchiveError",
+    "ArchiveProgress",
+    "ArchiveReport",
+    "Catalog",
+    "CatalogError",
+    "Digest",
+    "DigestMismatch",
+    "Error",
+    "IntegrityError",
+    "Limits",
+    "LockedError",
+    "MemberError",
+    "PlainProgress",
+    "Progress",
+    "Report",
+    "RichProgress",
+    "Snapshot",
+    "StatusError",
+    "StorageError",
+    "TransferError",
+    "UsageError",
+    "fetch",
+    "fetch_sync",
+    "install",
+    "install_sync",
+    "load_catalog",
+]
+
+# Imported when first asked for: `fdf256 --version` and the exception classes need neither aiohttp nor
+# rich, which take ten times as long to import as the interpreter to start.
+_HOMES = {
+    "Archive": "catalog",
+    "ArchiveProgress": "progress",
+    "ArchiveReport": "report",
+    "Catalog": "catalog",
+    "Digest": "catalog",
+    "Limits": "limits",
+    "PlainProgress": "console",
+    "Progress": "progress",
+    "Report": "report",
+    "RichProgress": "console",
+    "Snapshot": "progress",
+    "fetch": "fetch",
+    "fetch_sync": "sync",
+    "install": "install",
+    "install_sync": "sync",
+    "load_catalog": "catalog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - see above
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

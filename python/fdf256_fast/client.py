@@ -2,7 +2,7 @@
 
 A ranged answer is 206, exactly the span asked for, out of the remembered total, with the remembered
 validator; or it is an error.  What the network does wrong arrives as :class:`~.retry.Transient`
-(worth another try), :class:`~.errors.StatusError` (final) or :class:`OriginChanged`.
+(worth another try), :class:`~.errors.StatusError` (final) or :class:`~.sources.OriginChanged`.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from aiohttp import hdrs
 
 from fdf256_fast.errors import Error, StatusError, TransferError
 from fdf256_fast.retry import Transient, retry_after_seconds, status_is_retried
+from fdf256_fast.sources import OriginChanged, Source, Validator, redacted
 from fdf256_fast.spans import ContentRange, Span, parse_content_range, range_header
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-__all__ = ["Answer", "Client", "OriginChanged", "Source", "Validator", "redacted"]
+ClientSession = aiohttp.ClientSession
+"""Callers may pass their own."""
+
+__all__ = ["Answer", "Client", "ClientSession"]
 
 REDIRECTS_MAX = 10
 READ_BUFFER_BYTES = 1 << 20
@@ -35,75 +37,6 @@ READ_BUFFER_BYTES = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _EXPIRED = frozenset({401, 403, 404, 410})
 """What a redirect's target answers once its signature has expired; the origin is asked again."""
-
-
-class OriginChanged(Error):
-    """The file on the server is another one than before: other size or other validator."""
-
-    exit_status = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Validator:
-    """What tells two versions of a file apart: a strong ETag, else Last-Modified (RFC 9110, 8.8)."""
-
-    etag: str | None = None
-    last_modified: str | None = None
-
-    @classmethod
-    def of(cls, headers: Mapping[str, str]) -> Validator:
-        """Read it off an answer; a weak ETag (``W/``) does not promise equal bytes and is left out."""
-        etag = headers.get(hdrs.ETAG)
-        return cls(
-            None if etag is None or etag.startswith("W/") else etag,
-            headers.get(hdrs.LAST_MODIFIED),
-        )
-
-    def contradicts(self, other: Validator) -> bool:
-        """Whether the two cannot be of one version.  What either does not know is no contradiction."""
-        if self.etag and other.etag:
-            return self.etag != other.etag
-        if self.last_modified and other.last_modified:
-            return self.last_modified != other.last_modified
-        return False
-
-
-@dataclass(slots=True, eq=False)
-class Source:
-    """One place that an archive can come from: a URL, or a file on this machine.
-
-    ``total`` and ``validator`` are what its answers have shown so far; ``resolved`` where its redirects
-    led.  ``failures`` counts those in a row; ``dead`` is the reason why it is not asked any more.
-    """
-
-    url: str
-    path: Path | None = None
-    total: int | None = None
-    validator: Validator = field(default_factory=Validator)
-    resolved: str | None = None
-    failures: int = 0
-    dead: Error | None = None
-
-    @classmethod
-    def parse(cls, location: str) -> Source:
-        """A source from a URL (http, https, file) or a path."""
-        parts = urlsplit(location)
-        if parts.scheme in {"http", "https"}:
-            return cls(location)
-        path = Path(unquote(parts.path) if parts.scheme == "file" else location)
-        return cls(path.absolute().as_uri(), path)
-
-    @property
-    def name(self) -> str:
-        """The URL without secrets, for messages and the journal."""
-        return redacted(self.url)
-
-
-def redacted(url: str) -> str:
-    """``url`` without user, password, query and fragment, which may hold secrets."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
 
 
 class Answer:
@@ -282,7 +215,7 @@ def _check(
         return _check_unsatisfiable(response, source)
     if status != 200:
         raise _status_error(response, source)
-    _remember(source, response.content_length, Validator.of(response.headers))
+    _remember(source, response.content_length, _validator(response))
     return Answer(response, source, None)
 
 
@@ -301,7 +234,7 @@ def _check_partial(
         raise Transient(f"asked for bytes {expected}, got {got}", url=source.name)
     if response.content_length not in {None, got.length}:
         raise Transient("a 206 answer whose length contradicts its Content-Range", url=source.name)
-    _remember(source, total, Validator.of(response.headers))
+    _remember(source, total, _validator(response))
     return Answer(response, source, got)
 
 
@@ -309,7 +242,7 @@ def _check_unsatisfiable(response: aiohttp.ClientResponse, source: Source) -> An
     """An empty file has no range to give; any other 416 means that it is not the file we knew."""
     content_range = parse_content_range(response.headers.get(hdrs.CONTENT_RANGE)) or ContentRange(None, None)
     if content_range.total == 0:
-        _remember(source, 0, Validator.of(response.headers))
+        _remember(source, 0, _validator(response))
         response.close()
         return Answer(response, source, Span(0, 0))
     if source.total is not None and content_range.total not in {None, source.total}:
@@ -351,6 +284,10 @@ def _transient(error: Exception, source: Source) -> Error:
     else:
         text = str(error) or type(error).__name__
     return Transient(f"{source.name}: {text}", url=source.name)
+
+
+def _validator(response: aiohttp.ClientResponse) -> Validator:
+    return Validator.of(response.headers.get(hdrs.ETAG), response.headers.get(hdrs.LAST_MODIFIED))
 
 
 def _host(url: str) -> tuple[str, str | None, int | None]:

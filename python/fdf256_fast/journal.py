@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiofiles
 import aiofiles.os
 
-from fdf256_fast.client import Validator
-from fdf256_fast.errors import StorageError
+from fdf256_fast.sources import Validator
+from fdf256_fast.workspace import storage_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ async def read_journal(path: Path) -> Journal:
     except FileNotFoundError:
         return Journal()
     except OSError as error:
-        raise _storage_error("read", error, path) from error
+        raise storage_error("read", error, path) from error
     except UnicodeDecodeError:
         return Journal(problem=f"{path} is damaged")
     try:
@@ -86,7 +86,7 @@ async def write_journal(path: Path, journal: Journal) -> None:
             await file.write(render(journal))
         await aiofiles.os.replace(fresh, path)
     except OSError as error:
-        raise _storage_error("write", error, path) from error
+        raise storage_error("write", error, path) from error
 
 
 def write_journal_now(path: Path, journal: Journal) -> None:
@@ -120,9 +120,3 @@ def _parse(raw: Any) -> Journal:
             raise ValueError
         journal.entries[name] = entry
     return journal
-
-
-def _storage_error(action: str, error: OSError, path: Path) -> StorageError:
-    return StorageError(
-        f"cannot {action} {path}: {error.strerror}", errno=error.errno, filename=str(path)
-    )

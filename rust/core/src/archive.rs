@@ -344,6 +344,14 @@ impl Archive {
         self.passed_ahead.remove(0..self.passed.max(1));
     }
 
+    /// Nobody wants this archive any more: its bytes and open files go.
+    pub fn abandon(&mut self) -> Window {
+        self.failed = true;
+        self.stream = StreamSlot::Idle;
+        self.file = None;
+        std::mem::take(&mut self.window)
+    }
+
     // ---- members -----------------------------------------------------------------------------------
 
     pub fn member_chunks(&self, index: usize) -> Option<(Arc<Unpacking>, Vec<Bytes>)> {

@@ -182,6 +182,12 @@ impl Engine {
         self.shared.work.notify_one();
     }
 
+    /// Gives up `archive`: what arrives for it from now on is dropped, no event tells of it any more.
+    pub fn abandon(&self, archive: usize) {
+        let window = self.shared.lock().archives[archive].abandon();
+        drop(window);
+    }
+
     /// Waits until there is something to know; empty after `patience`.
     ///
     /// # Errors

@@ -1,0 +1,352 @@
+"""One archive from its sources to the staging folder, whatever state it is found in.
+
+First :meth:`ArchiveRun.prepare` learns what it is (size, members), then :meth:`ArchiveRun.run` gets the
+bytes.  Between the two, the caller sees all archives at once and can refuse before a body byte moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fdf256_fast._core import Directory, Engine, Staging
+from fdf256_fast.ends import EndReader
+from fdf256_fast.errors import DigestMismatch, Error, IntegrityError
+from fdf256_fast.journal import Entry, Journal
+from fdf256_fast.progress import ArchiveProgress
+from fdf256_fast.report import ArchiveReport
+from fdf256_fast.retry import Budget
+from fdf256_fast.sources import OriginChanged, Source, Sources
+from fdf256_fast.transfer import Feed, Transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from fdf256_fast.catalog import Archive
+    from fdf256_fast.limits import Limits
+    from fdf256_fast.workspace import Workspace
+
+__all__ = ["ArchiveRun", "Shared"]
+
+RESTARTS_MAX = 3
+"""How often an archive that changes under our hands is begun anew before it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all archives of a run have in common."""
+
+    transfer: Transfer
+    engine: Engine
+    workspace: Workspace
+    journal: Journal
+    limits: Limits
+    save: Callable[[], Awaitable[None]]
+    keep_archives: bool = False
+
+
+class ArchiveRun:
+    """One archive; ``directory`` is known after ``prepare`` unless its server gives no ranges."""
+
+    def __init__(self, archive: Archive, sources: Sources, shared: Shared) -> None:
+        self.archive = archive
+        self.sources = sources
+        self.directory: Directory | None = None
+        self._shared = shared
+        self._budget = Budget(shared.limits.retries)
+        self._number: int | None = None
+        self._resumed = 0
+        self._downloaded = 0
+        self._is_spooling = False
+        digest = archive.digest
+        identity = f"{archive.file_name} {digest or archive.urls[0]}"
+        self._tail = b""
+        self._entry = shared.journal.entries.setdefault(archive.name, Entry(identity))
+        self._identity = identity
+        self._digest = (digest.algorithm, digest.value) if digest else None
+
+    # ---- what the caller does ----------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Learn the archive's size and members.  Raises what the network and the archive raise."""
+        if self._entry.identity != self._identity:
+            await self._forget("the catalog has another digest for it now")
+        if self._entry.verified:
+            self.directory = await self._end_reader().kept(self.archive.name)
+            if self.directory is not None:
+                self._resumed = self.directory.total
+                return
+            await self._forget("what an earlier run left of it is damaged")
+        await self._repeat(self._read_directory)
+
+    async def run(self, staging: Staging) -> None:
+        """Get, check and unpack all of it.  Raises IntegrityError, TransferError, StorageError."""
+        if not self._entry.verified:
+            await self._repeat(lambda: self._get(staging))
+
+    def save(self) -> None:
+        """Bring the journal's entry up to date."""
+        if self._number is not None and not self._entry.verified and not self._is_spooling:
+            self._entry.state = self._shared.engine.save(self._number)
+
+    @property
+    def frontier(self) -> int:
+        """The offset below which everything is done with."""
+        return 0 if self._number is None else self._shared.engine.status(self._number)[1]
+
+    @property
+    def unpacked_bytes_left(self) -> int:
+        """How much disk space its members will still take, roughly, and the archive itself if kept."""
+        if self.directory is None or self._entry.verified:
+            return 0
+        kept = self.directory.total if self._shared.keep_archives else 0
+        return self.directory.unpacked_bytes + kept
+
+    @property
+    def progress(self) -> ArchiveProgress:
+        """Where it stands."""
+        total = self.directory.total if self.directory else self._entry.total
+        members = self.directory.members if self.directory else None
+        if self._entry.verified:
+            return ArchiveProgress(
+                self.archive.name, total, total or 0, self._resumed, total or 0, members, members or 0, "done"
+            )
+        if self._number is None:
+            return ArchiveProgress(self.archive.name, total, members=members)
+        arrived, frontier, unpacked, _ = self._shared.engine.status(self._number)
+        return ArchiveProgress(
+            self.archive.name, total, arrived, self._resumed, frontier, members, unpacked, "receiving"
+        )
+
+    @property
+    def report(self) -> ArchiveReport:
+        """What became of it."""
+        return ArchiveReport(
+            name=self.archive.name,
+            bytes=self.progress.size or 0,
+            bytes_downloaded=self._downloaded,
+            bytes_resumed=self._resumed,
+            verified=self._entry.verified.partition(":")[0] or "none",
+            url=self._entry.source or self.sources.all[0].name,
+            members=self.directory.members if self.directory else None,
+        )
+
+    @property
+    def manifest_part(self) -> tuple[Directory, Path] | None:
+        """Directory and records, for the manifest."""
+        return self.directory and (self.directory, self._shared.workspace.records(self.archive.name))
+
+    # ---- beginning anew ----------------------------------------------------------------------------
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do ``step``; when the origin's file changes under it, begin anew with the new one."""
+        for restart in range(RESTARTS_MAX + 1):
+            try:
+                await step()
+            except OriginChanged as error:
+                if restart == RESTARTS_MAX:
+                    raise
+                await self._forget(error.message)
+            except IntegrityError as error:
+                # Members that pass and a digest that does not, or a directory that cannot be: whoever
+                # sent this does not have the archive.
+                culprit = self.sources.best()
+                if restart == RESTARTS_MAX or not self.sources.has_other_than(culprit):
+                    raise self._explained(error) from error
+                culprit.dead = error
+                await self._forget(f"{error.message}; it came from {culprit.name}")
+            else:
+                return
+
+    async def _forget(self, reason: str) -> None:
+        """Drop what was had of the archive: never a mixture of two files."""
+        name = self.archive.name
+        self._shared.transfer.tell(f"{name}: {reason}. What was had of it is dropped, it starts anew.")
+        if self._number is not None:
+            self._shared.engine.abandon(self._number)
+        self._number = None
+        self._resumed = 0
+        self.directory = None
+        for source in self.sources.all:
+            source.forget()
+        self._entry = Entry(self._identity)
+        self._shared.journal.entries[name] = self._entry
+        await asyncio.to_thread(self._shared.workspace.forget_archive, name)
+        await self._shared.save()
+
+    def _explained(self, error: IntegrityError) -> Error:
+        if isinstance(error, DigestMismatch):
+            error.hint = (
+                f"All bytes came from {self.sources.best().name}, and nothing of them was published. "
+                "The file there is not the published one; try a --mirror."
+            )
+        return error
+
+    # ---- the directory -----------------------------------------------------------------------------
+
+    def _end_reader(self) -> EndReader:
+        return EndReader(
+            self._shared.transfer,
+            self._shared.workspace.end(self.archive.name),
+            self._entry,
+            vouched=self._digest is not None,
+            count=self._count,
+            save=self._shared.save,
+        )
+
+    async def _read_directory(self) -> None:
+        async def read(source: Source) -> None:
+            found = await self._end_reader().read(self.archive.name, source)
+            self.directory, self._tail = found or (None, b"")
+            self._entry.source = source.name
+
+        await self._shared.transfer.ask(self.sources, self._budget, read)
+
+    def _count(self, length: int) -> None:
+        self._downloaded += length
+        self._shared.transfer.count(None, length)
+
+    # ---- the bytes ---------------------------------------------------------------------------------
+
+    async def _get(self, staging: Staging) -> None:
+        if self.directory is None:
+            await self._read_directory()
+        if self.directory is None:
+            await self._spool(staging)
+        else:
+            await self._unpack(staging, self.directory)
+
+    async def _unpack(self, staging: Staging, directory: Directory) -> None:
+        """The one pass: spans from anywhere, members as they come."""
+        number = await self._add_unpacking(staging, directory, self._digest, kept=self._kept_part())
+        tail, self._tail = self._tail, b""
+        tail_start = directory.total - len(tail)
+        frontier = self.frontier
+        feed = self._feed(number, directory.total, cursor=min(frontier, tail_start), end=tail_start)
+        self._shared.engine.write(number, tail_start, tail)
+        computed = await self._serve(feed)
+        if self._shared.keep_archives:
+            await asyncio.to_thread(self._keep, self._kept_part())
+        await self._verified(computed or "crc32")
+
+    async def _add_unpacking(
+        self,
+        staging: Staging,
+        directory: Directory,
+        digest: tuple[str, str | None] | None,
+        *,
+        kept: Path | None,
+    ) -> int:
+        workspace, name = self._shared.workspace, self.archive.name
+
+        def add(saved: str | None) -> int:
+            return self._shared.engine.add(
+                name,
+                directory.total,
+                self._shared.limits.memory_bytes,
+                file=kept,
+                digest=digest,
+                unpack=(directory, staging, workspace.records(name), workspace.spool(name)),
+                saved=saved,
+            )
+
+        saved = self._entry.state
+        try:
+            self._number = await asyncio.to_thread(add, saved)
+        except ValueError as error:
+            self._shared.transfer.tell(f"{error}; {name} starts anew")
+            self._entry.state = None
+            self._number = await asyncio.to_thread(add, None)
+        self._resumed = self.frontier
+        return self._number
+
+    async def _spool(self, staging: Staging) -> None:
+        """The slower path with the same guarantees: the whole archive to a part file, over one stream,
+        and from there like any local archive."""
+        workspace, name = self._shared.workspace, self.archive.name
+        spool = workspace.spool(f"{name}.archive")
+        self._is_spooling = True
+        computed = await self._shared.transfer.ask(
+            self.sources, self._budget, lambda source: self._stream(source, spool)
+        )
+        local = Source.parse(str(spool))
+        self._entry.total = None
+        found = await self._end_reader().read(name, local)
+        assert found is not None
+        directory = self.directory = found[0]
+        self._is_spooling = False
+        number = await self._add_unpacking(staging, directory, None, kept=None)
+        feed = self._feed(number, directory.total, cursor=0, end=directory.total)
+        feed.sources = Sources([local])
+        await self._serve(feed)
+        if self._shared.keep_archives:
+            await asyncio.to_thread(self._keep, spool)
+        else:
+            await asyncio.to_thread(spool.unlink)
+        await self._verified(computed or "crc32")
+
+    async def _stream(self, source: Source, spool: Path) -> str | None:
+        engine, transfer = self._shared.engine, self._shared.transfer
+        async with transfer.client.get(source, vouched=self._digest is not None) as answer:
+            self._entry.source = source.name
+            self._entry.total = answer.total
+            add = engine.add
+            number = await asyncio.to_thread(
+                lambda: add(
+                    self.archive.name,
+                    answer.total,
+                    self._shared.limits.memory_bytes,
+                    file=spool,
+                    digest=self._digest,
+                )
+            )
+            self._number = number
+            feed = self._feed(number, answer.total or 0, cursor=0, end=0)
+            transfer.add(feed)
+            try:
+                await transfer.stream(feed, answer, source)
+                return await feed.done
+            except BaseException:
+                engine.abandon(number)
+                raise
+            finally:
+                self._downloaded += feed.downloaded
+                transfer.remove(feed)
+
+    def _feed(self, number: int, total: int, *, cursor: int, end: int) -> Feed:
+        return Feed(
+            self.archive.name,
+            number,
+            self.sources,
+            total,
+            cursor,
+            end,
+            self._budget,
+            vouched=self._digest is not None,
+        )
+
+    async def _serve(self, feed: Feed) -> str | None:
+        self._shared.transfer.add(feed)
+        try:
+            return await feed.done
+        finally:
+            self._downloaded += feed.downloaded
+            self._shared.transfer.remove(feed)
+
+    async def _verified(self, digest: str) -> None:
+        self._entry.verified = digest
+        self._entry.state = None
+        await self._shared.save()
+
+    def _kept_part(self) -> Path | None:
+        if not self._shared.keep_archives:
+            return None
+        return self._shared.workspace.archives / f"{self.archive.file_name}.part"
+
+    def _keep(self, part: Path | None) -> None:
+        assert part is not None
+        archives = self._shared.workspace.archives
+        archives.mkdir(parents=True, exist_ok=True)
+        part.replace(archives / self.archive.file_name)

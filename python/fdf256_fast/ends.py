@@ -1,0 +1,200 @@
+"""The end of an archive: its central directory, fetched first, kept on disk for the next run.
+
+Never by HEAD, which signed addresses refuse: a ranged GET of the tail tells the size from its
+Content-Range, and brings the directory of a small archive along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aiofiles
+import aiofiles.os
+
+from fdf256_fast._core import Directory
+from fdf256_fast.retry import Transient
+from fdf256_fast.sources import OriginChanged, Source, Validator
+from fdf256_fast.spans import Span
+from fdf256_fast.workspace import end_part, storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from fdf256_fast.journal import Entry
+    from fdf256_fast.transfer import Transfer
+
+__all__ = ["EndReader"]
+
+TAIL_BYTES = 64 * 1024 + 22
+"""The longest comment and the end record itself: the end record is always in there."""
+
+PROBE_BYTES = 4 * 1024
+"""Of an end that is on disk already, so much is asked for again, to see whether it is the same file."""
+
+
+class EndReader:
+    """Gets the end of one archive from one source.
+
+    ``path`` is where the end is kept.  ``count`` hears of bytes that came over the network, and ``saved``
+    is awaited when the entry holds something that the journal must know.
+    """
+
+    def __init__(
+        self,
+        transfer: Transfer,
+        path: Path,
+        entry: Entry,
+        *,
+        vouched: bool,
+        count: Callable[[int], None],
+        save: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._transfer = transfer
+        self._path = path
+        self._entry = entry
+        self._vouched = vouched
+        self._count = count
+        self._save = save
+
+    async def read(self, name: str, source: Source) -> tuple[Directory, bytes] | None:
+        """The validated directory, and the end of the archive that it was read from.
+
+        Returns None when the source cannot be read by ranges.  Raises OriginChanged when it has another
+        file than the one whose end is on disk; ArchiveError, MemberError; what the network raises.
+        """
+        tail = await self._kept()
+        if tail is None:
+            tail = await self._fetch_tail(source)
+            if tail is None:
+                return None
+            await self._write(self._path, tail)
+        elif not await self._is_same(source, tail):
+            return None
+        total = self._entry.total
+        assert total is not None
+        while True:
+            parsed = await asyncio.to_thread(Directory.parse, name, tail, total)
+            if isinstance(parsed, Directory):
+                return parsed, tail
+            front = await self._fetch_front(source, Span(parsed, total - len(tail)))
+            tail = front + tail
+            await self._write(self._path, tail)
+            await asyncio.to_thread(end_part(self._path).unlink, missing_ok=True)
+
+    async def kept(self, name: str) -> Directory | None:
+        """The directory that an earlier run left, if it is whole."""
+        tail = await self._kept()
+        if tail is None or self._entry.total is None:
+            return None
+        parsed = await asyncio.to_thread(Directory.parse, name, tail, self._entry.total)
+        return parsed if isinstance(parsed, Directory) else None
+
+    async def _kept(self) -> bytes | None:
+        if self._entry.total is None:
+            return None
+        try:
+            async with aiofiles.open(self._path, "rb") as file:
+                return await file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise storage_error("read", error, self._path) from error
+
+    async def _fetch_tail(self, source: Source) -> bytes | None:
+        if source.path is not None:
+            size = await _size(source.path)
+            source.total = size
+            self._entry.total = size
+            return await _read_span(source.path, Span(max(0, size - TAIL_BYTES), size))
+        async with self._transfer.client.get(
+            source, tail_bytes=TAIL_BYTES, vouched=self._vouched
+        ) as answer:
+            if answer.span is None:
+                return None
+            parts = []
+            async for chunk in answer.chunks():
+                self._count(len(chunk))
+                parts.append(chunk)
+            self._entry.total = answer.total
+        self._entry.validators[source.name] = source.validator
+        return b"".join(parts)
+
+    async def _is_same(self, source: Source, tail: bytes) -> bool:
+        """Compare the source with what is kept; False when it does not give ranges any more."""
+        total = self._entry.total
+        assert total is not None
+        probe = Span(max(total - len(tail), total - PROBE_BYTES), total)
+        if source.path is not None:
+            size = await _size(source.path)
+            same = size == total and tail.endswith(await _read_span(source.path, probe))
+            if not same:
+                raise OriginChanged(f"{source.name} is another file than the one begun with")
+            source.total = size
+            return True
+        source.total = total
+        source.validator = self._entry.validators.get(source.name, Validator())
+        async with self._transfer.client.get(source, probe, vouched=self._vouched) as answer:
+            if answer.span is None:
+                return False
+            got = b"".join([chunk async for chunk in answer.chunks()])
+        self._count(len(got))
+        if not tail.endswith(got):
+            raise OriginChanged(f"{source.name}: the file was replaced on the server")
+        self._entry.validators[source.name] = source.validator
+        return True
+
+    async def _fetch_front(self, source: Source, span: Span) -> bytes:
+        """The directory's bytes before the tail, kept as they come."""
+        part = end_part(self._path)
+        if source.path is not None:
+            return await _read_span(source.path, span)
+        try:
+            async with aiofiles.open(part, "a+b") as file:
+                have = await file.seek(0, 2)
+                if self._entry.directory_start != span.start or have > span.length:
+                    await file.truncate(0)
+                    have = 0
+                self._entry.directory_start = span.start
+                await self._save()
+                if have < span.length:
+                    rest = Span(span.start + have, span.end)
+                    async with self._transfer.client.get(source, rest, vouched=self._vouched) as answer:
+                        if answer.span is None:
+                            raise Transient("the server ignores the range", url=source.name)
+                        async for chunk in answer.chunks():
+                            self._count(len(chunk))
+                            await file.write(chunk)
+                            await file.flush()
+                await file.seek(0)
+                return await file.read()
+        except OSError as error:
+            raise storage_error("write", error, part) from error
+
+    async def _write(self, path: Path, data: bytes) -> None:
+        fresh = path.with_name(path.name + ".new")
+        try:
+            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+            async with aiofiles.open(fresh, "wb") as file:
+                await file.write(data)
+            await aiofiles.os.replace(fresh, path)
+        except OSError as error:
+            raise storage_error("write", error, path) from error
+        await self._save()
+
+
+async def _size(path: Path) -> int:
+    try:
+        return (await aiofiles.os.stat(path)).st_size
+    except OSError as error:
+        raise storage_error("read", error, path) from error
+
+
+async def _read_span(path: Path, span: Span) -> bytes:
+    try:
+        async with aiofiles.open(path, "rb") as file:
+            await file.seek(span.start)
+            return await file.read(span.length)
+    except OSError as error:
+        raise storage_error("read", error, path) from error

@@ -1,0 +1,456 @@
+"""One dataset from plan to publish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fdf256_fast._core import Directory, Engine, Job, Staging, write_manifest
+from fdf256_fast.archive_run import ArchiveRun, Shared
+from fdf256_fast.catalog import Archive, Catalog, load_catalog
+from fdf256_fast.client import Client, ClientSession
+from fdf256_fast.errors import Error, StorageError, TransferError, UsageError
+from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
+from fdf256_fast.limits import Limits
+from fdf256_fast.progress import Progress, Snapshot
+from fdf256_fast.publish import missing_file, publish
+from fdf256_fast.report import ArchiveReport, Report
+from fdf256_fast.sources import Source, Sources
+from fdf256_fast.transfer import Transfer
+from fdf256_fast.units import format_bytes
+from fdf256_fast.workspace import Workspace, storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Sequence
+
+__all__ = ["Options", "install", "install_catalog"]
+
+JOURNAL_SECONDS = 0.5
+"""Longest time between two journals while anything moves."""
+
+JOURNAL_MEMORY_SHARE = 1 / 8
+"""And the most bytes, as a share of the memory budget: on a fast link half a second is too long."""
+
+POLL_SECONDS = 0.1
+"""How often counters are read for the screen."""
+
+JOURNAL_POLL_SECONDS = 0.05
+
+SPARE_BYTES = 16 * 1024 * 1024
+"""Disk space that must be left beyond the members: folders, journal, manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is wanted of an installation beyond its catalog and target."""
+
+    mirrors: tuple[str, ...] = ()
+    keep_archives: bool = False
+    metadata_only: bool = False
+    dry_run: bool = False
+    keep_workspace: bool = True
+    """Whether manifest and record stay in the target (they do not for ``fetch --extract``)."""
+    limits: Limits = field(default_factory=Limits)
+
+
+async def install(  # noqa: PLR0913 - the public call: each is a keyword that people type
+    target: str | os.PathLike[str] = "data/fdf256",
+    *,
+    catalog: str | Path | Catalog = "fdf256",
+    mirrors: Iterable[str | os.PathLike[str]] = (),
+    keep_archives: bool = False,
+    metadata_only: bool = False,
+    dry_run: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+    session: ClientSession | None = None,
+) -> Report:
+    """Install a dataset: download, verify, unpack and publish it, in one pass.
+
+    A call that was interrupted, in whatever way, is continued by the same call.  A target that is
+    installed already is recognised without a download.
+
+    Args:
+        target: folder to install into; made where it does not exist.
+        catalog: name of a built-in catalog, path of a catalog file, or a catalog.
+        mirrors: base URLs or local folders that hold the archives, tried first, in this order.
+        keep_archives: also keep the archives themselves, in ``TARGET/.fdf256/archives``.
+        metadata_only: only the archives whose role is ``metadata``.
+        dry_run: fetch the directories only, and report what would be fetched; the target stays as it is.
+        limits: connections, memory (bytes), threads, rate (bytes per second), retries, timeout.
+        progress: receives counters about ten times a second.
+        session: your own HTTP session; it is not closed.
+
+    Returns:
+        What was done.  All sizes in it are in bytes.
+
+    Raises:
+        IntegrityError: a digest, a CRC-32 or an archive is wrong; nothing of it was published.
+        TransferError: no source delivers; what arrived is kept.
+        StorageError: the disk is full or refuses; what was verified is kept.
+        LockedError: another process works on this target.
+        UsageError: a bad argument or catalog.
+    """
+    found = catalog if isinstance(catalog, Catalog) else await asyncio.to_thread(load_catalog, catalog)
+    options = Options(
+        mirrors=tuple(os.fspath(mirror) for mirror in mirrors),
+        keep_archives=keep_archives,
+        metadata_only=metadata_only,
+        dry_run=dry_run,
+        limits=limits or Limits(),
+    )
+    return await install_catalog(Path(target), found, options, progress or Progress(), session)
+
+
+async def install_catalog(
+    target: Path,
+    catalog: Catalog,
+    options: Options,
+    progress: Progress,
+    session: ClientSession | None = None,
+) -> Report:
+    """:func:`install`, with its arguments in groups."""
+    archives = tuple(
+        archive
+        for archive in catalog.archives
+        if archive.role == "metadata" or not options.metadata_only
+    )
+    if not archives:
+        raise UsageError(f"{catalog.source}: no archive has the role metadata")
+    started = time.monotonic()
+    async with contextlib.AsyncExitStack() as stack:
+        if options.dry_run:
+            folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="fdf256-")
+            stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
+            workspace = Workspace(target, Path(folder))
+        else:
+            workspace = Workspace.of(target)
+            await stack.enter_async_context(workspace.locked())
+            done = await asyncio.to_thread(_already_installed, workspace, archives, options)
+            if done is not None:
+                return done
+        run = _Run(workspace, catalog, archives, options, progress, started)
+        return await run.run(session)
+
+
+class _Run:
+    """One call of :func:`install` after its target is locked."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        workspace: Workspace,
+        catalog: Catalog,
+        archives: Sequence[Archive],
+        options: Options,
+        progress: Progress,
+        started: float,
+    ) -> None:
+        self._workspace = workspace
+        self._catalog = catalog
+        self._archives = archives
+        self._options = options
+        self._progress = progress
+        self._started = started
+        self._journal = Journal()
+        self._saving = asyncio.Lock()
+        self._runs: list[ArchiveRun] = []
+        self._transfer: Transfer | None = None
+
+    async def run(self, session: ClientSession | None) -> Report:
+        self._progress.started(f"{self._catalog.title} → {self._workspace.target}")
+        try:
+            self._journal = await read_journal(self._workspace.journal)
+            if self._journal.problem:
+                self._progress.message(f"{self._journal.problem}: starting anew")
+                await asyncio.to_thread(self._workspace.clean)
+            return await self._transfer_all(session)
+        finally:
+            self._progress.finished()
+
+    async def _transfer_all(self, session: ClientSession | None) -> Report:
+        limits = self._options.limits
+        engine = Engine(Job(), limits.worker_threads)
+        client = Client(timeout_seconds=limits.timeout_seconds, headers=limits.headers, session=session)
+        async with client, Transfer(client, engine, limits, self._progress.message) as transfer:
+            self._transfer = transfer
+            shared = Shared(
+                transfer,
+                engine,
+                self._workspace,
+                self._journal,
+                limits,
+                self._save,
+                self._options.keep_archives,
+            )
+            self._runs = [
+                ArchiveRun(archive, _sources(archive, self._options.mirrors), shared)
+                for archive in self._archives
+            ]
+            watcher = asyncio.create_task(self._watch())  # noqa: TID251 - ended below, in any case
+            try:
+                return await self._work()
+            except BaseException:
+                self._save_now()
+                raise
+            finally:
+                watcher.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watcher
+                self._progress.updated(self._snapshot())
+
+    async def _work(self) -> Report:
+        await _all(run.prepare() for run in self._runs)
+        directories = [run.directory for run in self._runs if run.directory is not None]
+        await asyncio.to_thread(Directory.check_disjoint, directories)
+        if self._options.dry_run:
+            return self._report(sum(directory.members for directory in directories))
+        await asyncio.to_thread(self._check_space)
+        staging = await asyncio.to_thread(Staging, self._workspace.staging)
+        if self._journal.phase == "transfer":
+            await _all(run.run(staging) for run in self._runs)
+        files = await self._publish()
+        return self._report(files)
+
+    def _check_space(self) -> None:
+        """Refuse before the first byte when the disk cannot hold the result."""
+        staged = _used(self._workspace.home)
+        needed = sum(run.unpacked_bytes_left for run in self._runs) - staged + SPARE_BYTES
+        try:
+            free = shutil.disk_usage(self._workspace.home).free
+        except OSError as error:
+            raise storage_error("look at", error, self._workspace.target) from error
+        if needed > free:
+            raise StorageError(
+                f"{self._workspace.target}: {format_bytes(needed)} of disk space are needed, "
+                f"{format_bytes(free)} are free: {format_bytes(needed - free)} are missing",
+                errno=errno.ENOSPC,
+                filename=str(self._workspace.target),
+                hint="Make space and run the same command again; what was verified is kept.",
+            )
+
+    # ---- the end -----------------------------------------------------------------------------------
+
+    async def _publish(self) -> int:
+        """Manifest, then renames, then the record; each can be repeated after a crash."""
+        workspace = self._workspace
+        if self._journal.phase == "transfer":
+            await asyncio.to_thread(self._write_manifest)
+            self._journal.phase = "publish"
+            await self._save()
+        await asyncio.to_thread(publish, workspace)
+        return await asyncio.to_thread(self._finish)
+
+    def _write_manifest(self) -> None:
+        workspace = self._workspace
+        parts = [part for run in self._runs if (part := run.manifest_part) is not None]
+        write_manifest(workspace.next_manifest, parts)
+        if workspace.manifest.exists():
+            # Archives that were installed before and are not part of this run stay in the manifest.
+            fresh = _names(workspace.next_manifest)
+            with workspace.manifest.open("rb") as old, workspace.next_manifest.open("ab") as out:
+                out.writelines(line for line in old if line[66:] not in fresh)
+
+    def _finish(self) -> int:
+        workspace = self._workspace
+        try:
+            if workspace.next_manifest.exists():
+                workspace.next_manifest.replace(workspace.manifest)
+            with workspace.manifest.open("rb") as lines:
+                files = sum(1 for _ in lines)
+            if self._options.keep_workspace:
+                self._write_installed(files)
+                workspace.clean()
+            else:
+                workspace.remove()
+        except OSError as error:
+            raise storage_error("finish", error, workspace.target) from error
+        return files
+
+    def _write_installed(self, files: int) -> None:
+        record = _read_installed(self._workspace) or {"archives": {}}
+        digests = {archive.name: str(archive.digest or "") for archive in self._archives}
+        for run in self._runs:
+            report = run.report
+            record["archives"][report.name] = {
+                "digest": digests[report.name],
+                "bytes": report.bytes,
+                "members": report.members,
+                "verified": report.verified,
+                "url": report.url,
+            }
+        record |= {"version": 1, "catalog": self._catalog.name, "title": self._catalog.title, "files": files}
+        record["installed"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        fresh = self._workspace.installed.with_suffix(".new")
+        fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        fresh.replace(self._workspace.installed)
+
+    def _report(self, files: int) -> Report:
+        assert self._transfer is not None
+        return Report(
+            target=str(self._workspace.target),
+            archives=tuple(run.report for run in self._runs),
+            files=files,
+            seconds=time.monotonic() - self._started,
+            retries=self._transfer.retries,
+            dry_run=self._options.dry_run,
+        )
+
+    # ---- journal and screen ------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Keep journal and screen up to date while the archives come in."""
+        assert self._transfer is not None
+        most = self._options.limits.memory_bytes * JOURNAL_MEMORY_SHARE
+        saved_at, saved_bytes = time.monotonic(), 0
+        shown_at = 0.0
+        while True:
+            await asyncio.sleep(JOURNAL_POLL_SECONDS)
+            now = time.monotonic()
+            if now - shown_at >= POLL_SECONDS:
+                shown_at = now
+                self._progress.updated(self._snapshot())
+            moved = sum(run.frontier for run in self._runs) - saved_bytes
+            if moved >= most or (moved != 0 and now - saved_at >= JOURNAL_SECONDS):
+                saved_bytes += moved
+                await self._save()
+                saved_at = time.monotonic()
+
+    def _snapshot(self) -> Snapshot:
+        assert self._transfer is not None
+        return Snapshot(
+            archives=tuple(run.progress for run in self._runs),
+            seconds=time.monotonic() - self._started,
+            rate=self._transfer.meter.rate,
+            connections=self._transfer.connections,
+            retries=self._transfer.retries,
+        )
+
+    async def _save(self) -> None:
+        async with self._saving:
+            for run in self._runs:
+                run.save()
+            await write_journal(self._workspace.journal, self._journal)
+
+    def _save_now(self) -> None:
+        """The last journal of a run that ends early: what is verified by now stays so."""
+        for run in self._runs:
+            run.save()
+        if self._workspace.home.is_dir():
+            write_journal_now(self._workspace.journal, self._journal)
+
+
+async def _all(jobs: Iterable[Awaitable[None]]) -> None:
+    """Do all of them at once; the first error ends the others and is raised as it is."""
+
+    async def one(job: Awaitable[None]) -> None:
+        await job
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(one(job))
+    except* Error as errors:
+        first = _first(errors)
+        if isinstance(first, TransferError) and not first.hint:
+            first.hint = (
+                "What arrived is kept: run the same command again to go on. If the host stays away, give "
+                "--mirror URL or --mirror FOLDER with the archives from elsewhere; they are held to the "
+                "same digests."
+            )
+        raise first from None
+
+
+def _first(errors: BaseExceptionGroup[Error]) -> Error:
+    found: BaseException = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, Error)
+    return found
+
+
+def _sources(archive: Archive, mirrors: Sequence[str]) -> Sources:
+    """Mirrors first, then the catalog's own addresses."""
+    located = [_on_mirror(mirror, archive.file_name) for mirror in mirrors]
+    return Sources(source for source in (*located, *map(Source.parse, archive.urls)) if source is not None)
+
+
+def _on_mirror(mirror: str, file_name: str) -> Source | None:
+    """The archive on a mirror; None for a local folder that does not hold it."""
+    base = Source.parse(mirror)
+    if base.path is None:
+        return Source(f"{mirror.rstrip('/')}/{file_name}")
+    if not base.path.is_dir():
+        raise UsageError(f"--mirror {mirror}: no such folder")
+    path = base.path / file_name
+    return Source.parse(str(path)) if path.is_file() else None
+
+
+# ---- what is there already -------------------------------------------------------------------------
+
+
+def _already_installed(
+    workspace: Workspace, archives: Sequence[Archive], options: Options
+) -> Report | None:
+    """The report of a target that is complete; None when there is something to do."""
+    record = _read_installed(workspace)
+    if record is None or not options.keep_workspace or workspace.journal.exists():
+        return None
+    known = record["archives"]
+    if any(known.get(archive.name, {}).get("digest") != str(archive.digest or "") for archive in archives):
+        return None
+    if options.keep_archives and not all(
+        (workspace.archives / archive.file_name).is_file() for archive in archives
+    ):
+        return None
+    try:
+        if missing_file(workspace) is not None:
+            return None
+    except OSError:
+        return None
+    reports = [
+        ArchiveReport(
+            name=archive.name,
+            bytes=known[archive.name]["bytes"],
+            bytes_downloaded=0,
+            bytes_resumed=known[archive.name]["bytes"],
+            verified=known[archive.name]["verified"],
+            url=known[archive.name]["url"],
+            members=known[archive.name]["members"],
+        )
+        for archive in archives
+    ]
+    return Report(str(workspace.target), tuple(reports), record["files"], 0.0, already_installed=True)
+
+
+def _read_installed(workspace: Workspace) -> dict[str, Any] | None:
+    """``installed.json``; None where there is none that can be used."""
+    try:
+        record = json.loads(workspace.installed.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    usable = isinstance(record, dict) and record.get("version") == 1 and isinstance(record.get("archives"), dict)
+    return record if usable else None
+
+
+def _names(manifest: Path) -> set[bytes]:
+    with manifest.open("rb") as lines:
+        return {line[66:] for line in lines}
+
+
+def _used(folder: Path) -> int:
+    """Bytes that an earlier run left in ``folder``."""
+    total = 0
+    for root, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += (Path(root) / name).lstat().st_size
+    return total

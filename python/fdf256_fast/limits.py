@@ -1,0 +1,66 @@
+"""What a run may use: the options that every command and function shares, in one frozen group."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fdf256_fast.errors import UsageError
+from fdf256_fast.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Limits"]
+
+MEMORY_BYTES_MIN = 4 * 1024 * 1024
+"""Five archives, one smallest span under way and one waiting each, and room for a member."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a run.
+
+    Args:
+        connections: HTTP requests at the same time, over all archives.
+        memory_bytes: received bytes that may wait for their turn, over all archives.
+        workers: Rust threads that unpack and hash; 0 for one per core.
+        rate: bytes per second over the network, None for no limit.
+        retries: failures in a row, without any progress in between, before a source is given up.
+        timeout_seconds: how long a connection may be silent.
+        headers: sent to the hosts of the sources, never to where they redirect.
+
+    Raises:
+        UsageError: for a number that cannot be used.
+    """
+
+    connections: int = 16
+    memory_bytes: int = 256 * 1024 * 1024
+    workers: int = 0
+    rate: float | None = None
+    retries: int = 8
+    timeout_seconds: float = 30.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.connections <= 1024:
+            raise UsageError(f"connections must be 1 to 1024, not {self.connections}")
+        if self.memory_bytes < MEMORY_BYTES_MIN:
+            raise UsageError(
+                f"memory must be at least {format_bytes(MEMORY_BYTES_MIN)}, "
+                f"not {format_bytes(self.memory_bytes)}"
+            )
+        if not 0 <= self.workers <= 1024:
+            raise UsageError(f"workers must be 0 (one per core) to 1024, not {self.workers}")
+        if self.rate is not None and self.rate <= 0:
+            raise UsageError(f"the rate limit must be more than nothing, not {self.rate}")
+        if self.retries < 0:
+            raise UsageError(f"retries must not be negative, got {self.retries}")
+        if self.timeout_seconds <= 0:
+            raise UsageError(f"the timeout must be more than nothing, not {self.timeout_seconds}")
+
+    @property
+    def worker_threads(self) -> int:
+        """``workers``, or the number of cores that this process may use."""
+        return self.workers or len(os.sched_getaffinity(0))

@@ -1,0 +1,70 @@
+"""What a run did: returned by the Python functions, printed as JSON by the command."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["ArchiveReport", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveReport:
+    """One archive: sizes in bytes; ``verified`` is md5, sha256…, crc32 (members only) or none."""
+
+    name: str
+    bytes: int
+    bytes_downloaded: int
+    bytes_resumed: int
+    verified: str
+    url: str
+    members: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole run; ``seconds`` is its length, ``files`` how many were published."""
+
+    target: str
+    archives: tuple[ArchiveReport, ...]
+    files: int
+    seconds: float
+    retries: int = 0
+    dry_run: bool = False
+    already_installed: bool = False
+
+    @property
+    def bytes_downloaded(self) -> int:
+        """Bytes of the archives that came over the network in this run."""
+        return sum(archive.bytes_downloaded for archive in self.archives)
+
+    @property
+    def bytes_resumed(self) -> int:
+        """Bytes that earlier runs had left."""
+        return sum(archive.bytes_resumed for archive in self.archives)
+
+    @property
+    def verified(self) -> str:
+        """The weakest check that an archive got; archives with different digests count as ``digest``."""
+        checks = {archive.verified for archive in self.archives}
+        for weak in ("none", "crc32"):
+            if weak in checks or not checks:
+                return weak
+        return checks.pop() if len(checks) == 1 else "digest"
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        return {
+            "ok": True,
+            "error": None,
+            "target": self.target,
+            "archives": [asdict(archive) for archive in self.archives],
+            "files": self.files,
+            "bytes_downloaded": self.bytes_downloaded,
+            "bytes_resumed": self.bytes_resumed,
+            "seconds": round(self.seconds, 3),
+            "retries": self.retries,
+            "verified": self.verified,
+            "dry_run": self.dry_run,
+            "already_installed": self.already_installed,
+        }

@@ -1,0 +1,114 @@
+"""Where an archive can come from, and which of those places to ask next.  Pure, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from fdf256_fast.errors import Error, TransferError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["OriginChanged", "Source", "Sources", "Validator", "redacted"]
+
+
+class OriginChanged(Error):
+    """The file on the server is another one than before: other size or other validator."""
+
+    exit_status = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """What tells two versions of a file apart: a strong ETag, else Last-Modified (RFC 9110, 8.8)."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @classmethod
+    def of(cls, etag: str | None, last_modified: str | None) -> Validator:
+        """From an answer's headers; a weak ETag (``W/``) does not promise equal bytes and is left out."""
+        return cls(None if etag is None or etag.startswith("W/") else etag, last_modified)
+
+    def contradicts(self, other: Validator) -> bool:
+        """Whether the two cannot be of one version.  What either does not know is no contradiction."""
+        if self.etag and other.etag:
+            return self.etag != other.etag
+        if self.last_modified and other.last_modified:
+            return self.last_modified != other.last_modified
+        return False
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """One place that an archive can come from: a URL, or a file on this machine.
+
+    ``total`` and ``validator`` are what its answers have shown so far; ``resolved`` where its redirects
+    led.  ``failures`` counts those in a row; ``dead`` is the reason why it is not asked any more.
+    """
+
+    url: str
+    path: Path | None = None
+    total: int | None = None
+    validator: Validator = field(default_factory=Validator)
+    resolved: str | None = None
+    failures: int = 0
+    dead: Error | None = None
+
+    @classmethod
+    def parse(cls, location: str) -> Source:
+        """A source from a URL (http, https, file) or a path."""
+        parts = urlsplit(location)
+        if parts.scheme in {"http", "https"}:
+            return cls(location)
+        path = Path(unquote(parts.path) if parts.scheme == "file" else location)
+        return cls(path.absolute().as_uri(), path)
+
+    def forget(self) -> None:
+        """Take what it has shown so far for gone."""
+        self.total = None
+        self.validator = Validator()
+
+    @property
+    def name(self) -> str:
+        """The URL without secrets, for messages and the journal."""
+        return redacted(self.url)
+
+
+def redacted(url: str) -> str:
+    """``url`` without user, password, query and fragment, which may hold secrets."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+
+
+class Sources:
+    """The sources of one archive, in order of preference.
+
+    The first healthy one is asked; failures move it back, success brings it to the front again.  One
+    that answered for good that it does not have the file is dead, and not asked again in this run.
+    """
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self.all = tuple(sources)
+
+    def best(self) -> Source:
+        """The one to ask now.  Raises the first one's reason when all are dead."""
+        alive = [source for source in self.all if source.dead is None]
+        if not alive:
+            raise self._all_dead()
+        return min(alive, key=lambda source: source.failures)
+
+    def has_other_than(self, source: Source) -> bool:
+        """Whether somebody else can be asked."""
+        return any(other.dead is None for other in self.all if other is not source)
+
+    def _all_dead(self) -> Error:
+        reasons = [source.dead for source in self.all if source.dead is not None]
+        if len(reasons) == 1:
+            return reasons[0]
+        told = "; ".join(reason.message for reason in reasons)
+        return TransferError(f"no source has it: {told}", url=self.all[0].name)

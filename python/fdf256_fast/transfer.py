@@ -1,0 +1,446 @@
+"""Spans over connections: who fetches what next, back-pressure, hedging, retries.
+
+Each :class:`Feed` is one archive on its way from its sources into the engine.  A fixed set of connection
+tasks serves all feeds: the one with the most bytes left for each connection it has comes first, so that
+all archives end together (and the digests of all keep the SIMD lanes full).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import statistics
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from fdf256_fast.errors import Error, StorageError, TransferError
+from fdf256_fast.meter import Meter, Pacer
+from fdf256_fast.retry import Budget, Transient, is_retried, retrying
+from fdf256_fast.sources import OriginChanged, Source, Sources
+from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fdf256_fast._core import Engine
+    from fdf256_fast.client import Answer, Client
+    from fdf256_fast.limits import Limits
+
+__all__ = ["Feed", "Flight", "Transfer"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+AHEAD_SECONDS = 1.25
+"""How much transfer, at the present rate, may be under way or waiting in the window: what a kill costs.
+With the journal's half second it stays below the two seconds that the design promises."""
+
+AHEAD_MEMORY_SHARE = 0.75
+"""Of the memory budget; the rest is for members and pieces that a worker is at."""
+
+AHEAD_BYTES_START = 2 * 1024 * 1024
+"""Until the rate is known: two seconds of a slow line, a twentieth of a second of a fast one."""
+
+HEDGE_SECONDS_MIN = 1.0
+"""A span younger than this is not raced, however slow it looks."""
+
+HEDGE_FACTOR = 3.0
+"""A span that takes this many times the usual is raced by a second request."""
+
+EVENT_PATIENCE_SECONDS = 0.5
+STEER_SECONDS = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A span on its way over one connection."""
+
+    span: Span
+    source: Source
+    started: float
+    position: int
+    answer: Answer | None = None
+    hedged: bool = False
+    abandoned: bool = False
+
+    def abandon(self) -> None:
+        """Somebody else delivered the rest."""
+        self.abandoned = True
+        if self.answer is not None:
+            self.answer.abandon()
+
+
+def _future() -> asyncio.Future[str | None]:
+    """A future whose error may go unheard: a feed that is dropped has nobody who waits for it."""
+    future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
+
+
+@dataclass(slots=True, eq=False)
+class Feed:
+    """One archive between its sources and the engine.
+
+    ``number`` is the engine's; bytes from ``cursor`` to ``end`` have not been asked for yet, and ``holes``
+    must be asked for again.  ``done`` gives the digest of the finished archive, or its error.
+    """
+
+    name: str
+    number: int
+    sources: Sources
+    total: int
+    cursor: int
+    end: int
+    budget: Budget
+    vouched: bool = False
+    holes: deque[Span] = field(default_factory=deque)
+    flights: list[Flight] = field(default_factory=list)
+    ahead_bytes: int = SPAN_BYTES_MIN
+    downloaded: int = 0
+    done: asyncio.Future[str | None] = field(default_factory=_future)
+
+    @property
+    def unrequested(self) -> int:
+        """Bytes that nobody has been asked for yet."""
+        return self.end - self.cursor + sum(hole.length for hole in self.holes)
+
+    @property
+    def remaining(self) -> int:
+        """Bytes that have not arrived yet, roughly."""
+        return self.unrequested + sum(flight.span.end - flight.position for flight in self.flights)
+
+
+class Transfer:
+    """Runs the connections of one run, for as long as it is entered.
+
+    ``tell`` gets one line for a person when something is worth knowing.
+    """
+
+    def __init__(
+        self, client: Client, engine: Engine, limits: Limits, tell: Callable[[str], None]
+    ) -> None:
+        self.client = client
+        self.engine = engine
+        self.limits = limits
+        self.tell = tell
+        self.retries = 0
+        self._clock = asyncio.get_running_loop().time
+        self.meter = Meter(self._clock)
+        # Local copies do not count as download, but the windows follow their speed too.
+        self._flow = Meter(self._clock)
+        self.feeds: list[Feed] = []
+        self._by_number: dict[int, Feed] = {}
+        self._pacer = Pacer(limits.rate, self._clock)
+        self._wake = asyncio.Event()
+        self._span_seconds: deque[float] = deque(maxlen=64)
+        self._random = random.Random()
+        self._ahead_bytes: float = AHEAD_BYTES_START
+        self._group = asyncio.TaskGroup()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        jobs = [self._hear(), self._steer(), *(self._connect() for _ in range(self.limits.connections))]
+        self._tasks = [self._group.create_task(job) for job in jobs]
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.engine.cancel()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            # The group hears of no error: the caller's own, or the cancellation, goes on as it is.
+            await self._group.__aexit__(None, None, None)
+        finally:
+            await asyncio.shield(asyncio.to_thread(self.engine.close))
+
+    # ---- what the caller does ----------------------------------------------------------------------
+
+    def add(self, feed: Feed) -> None:
+        """Serve ``feed`` from now on."""
+        self.feeds.append(feed)
+        self._by_number[feed.number] = feed
+        self._set_windows()
+        self._wake.set()
+
+    def remove(self, feed: Feed) -> None:
+        """Do not serve ``feed`` any more, and let its connections go."""
+        if feed in self.feeds:
+            self.feeds.remove(feed)
+        for flight in feed.flights:
+            flight.abandon()
+        self._wake.set()
+
+    @property
+    def connections(self) -> int:
+        """Requests under way."""
+        return sum(len(feed.flights) for feed in self.feeds)
+
+    async def deliver(self, feed: Feed, flight: Flight, answer: Answer) -> None:
+        """Hand the body of ``answer`` to the engine as it arrives."""
+        flight.answer = answer
+        if flight.abandoned:
+            return
+        async for chunk in answer.chunks():
+            self.engine.write(feed.number, flight.position, chunk)
+            flight.position += len(chunk)
+            self.count(feed, len(chunk))
+            await self._pacer.pay(len(chunk))
+            if flight.abandoned:
+                return
+
+    def count(self, feed: Feed | None, length: int) -> None:
+        """``length`` bytes came over the network."""
+        self.meter.add(length)
+        self._flow.add(length)
+        if feed is not None:
+            feed.downloaded += length
+
+    async def stream(self, feed: Feed, answer: Answer, source: Source) -> None:
+        """Feed a whole file that comes over one connection, without a range and perhaps without a size.
+
+        Reads no further ahead of the frontier than the window allows.
+        """
+        flight = Flight(Span(0, feed.total), source, self._clock(), 0)
+        flight.answer = answer
+        feed.flights.append(flight)
+        try:
+            async for chunk in answer.chunks():
+                self.engine.write(feed.number, flight.position, chunk)
+                flight.position += len(chunk)
+                self.count(feed, len(chunk))
+                await self._pacer.pay(len(chunk))
+                while flight.position - self.engine.status(feed.number)[1] > feed.ahead_bytes:
+                    await self._woken(STEER_SECONDS)
+                    if feed.done.done():
+                        return
+            self.engine.set_total(feed.number, flight.position)
+        finally:
+            feed.flights.remove(flight)
+
+    # ---- connections -------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        """One connection: take the next span, fetch it, again and again."""
+        while True:
+            feed, flight = await self._next()
+            try:
+                await self._fetch(feed, flight)
+            except Error as error:
+                self._fail(feed, error)
+            finally:
+                feed.flights.remove(flight)
+                self._wake.set()
+
+    async def _next(self) -> tuple[Feed, Flight]:
+        while True:
+            found = self._choose() or self._hedge()
+            if found is not None:
+                feed, flight = found
+                feed.flights.append(flight)
+                return feed, flight
+            await self._woken(STEER_SECONDS * 2)
+
+    async def _woken(self, seconds: float) -> None:
+        """Sleep until something changes, at most ``seconds``."""
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    def _choose(self) -> tuple[Feed, Flight] | None:
+        """The next span of the feed that has the most bytes left for each of its connections."""
+        waiting = [feed for feed in self.feeds if feed.unrequested > 0 and not feed.done.done()]
+        waiting.sort(key=lambda feed: feed.unrequested / (len(feed.flights) + 1), reverse=True)
+        for feed in waiting:
+            span = self._next_span(feed)
+            if span is None:
+                continue
+            try:
+                source = feed.sources.best()
+            except Error as error:
+                self._fail(feed, error)
+                continue
+            return feed, Flight(span, source, self._clock(), span.start)
+        return None
+
+    def _next_span(self, feed: Feed) -> Span | None:
+        length = span_bytes(self._ahead_bytes, self.limits.connections)
+        if feed.holes:
+            hole = feed.holes.popleft()
+            if hole.length > length:
+                feed.holes.appendleft(Span(hole.start + length, hole.end))
+                hole = Span(hole.start, hole.start + length)
+            return hole
+        frontier = self.engine.status(feed.number)[1]
+        # The span at the frontier is always allowed, or nothing would ever move.
+        if feed.cursor >= feed.end or feed.cursor >= frontier + feed.ahead_bytes:
+            return None
+        span = Span(feed.cursor, min(feed.end, feed.cursor + length))
+        feed.cursor = span.end
+        return span
+
+    def _hedge(self) -> tuple[Feed, Flight] | None:
+        """A second request for a span that lags where the frontier waits for it."""
+        usual = statistics.median(self._span_seconds) if self._span_seconds else HEDGE_SECONDS_MIN
+        patience = max(HEDGE_SECONDS_MIN, HEDGE_FACTOR * usual)
+        now = self._clock()
+        for feed in self.feeds:
+            if feed.done.done() or not feed.flights:
+                continue
+            slow = min(feed.flights, key=lambda flight: flight.position)
+            if slow.hedged or slow.source.path is not None or now - slow.started < patience:
+                continue
+            rest = Span(slow.position, slow.span.end)
+            if rest.length <= 0:
+                continue
+            slow.hedged = True
+            logger.debug("%s: racing %s", feed.name, rest)
+            try:
+                return feed, Flight(rest, feed.sources.best(), now, rest.start, hedged=True)
+            except Error:
+                continue
+        return None
+
+    async def _fetch(self, feed: Feed, flight: Flight) -> None:
+        async def attempt(source: Source) -> None:
+            if not flight.abandoned and not feed.done.done():
+                flight.source = source
+                await self._fetch_missing(feed, flight, source)
+
+        try:
+            await self.ask(feed.sources, feed.budget, attempt)
+        except Error:
+            if flight.abandoned or feed.done.done():
+                return
+            raise
+        self._span_seconds.append(self._clock() - flight.started)
+        for other in feed.flights:
+            if other is not flight and self._is_covered(feed, other):
+                other.abandon()
+
+    async def ask(
+        self, sources: Sources, budget: Budget, action: Callable[[Source], Awaitable[T]]
+    ) -> T:
+        """Do ``action`` with the best source there is, again and elsewhere as long as the budget lasts."""
+        async for attempt in retrying(
+            budget, self._random, retried=is_retried, on_retry=self._count_retry
+        ):
+            with attempt:
+                source = sources.best()
+                try:
+                    result = await action(source)
+                except (TransferError, OriginChanged) as error:
+                    raise self._blame(sources, source, error) from error
+                except StorageError as error:
+                    # Only a local source that cannot be read is the source's fault.
+                    if source.path is None or error.filename != str(source.path):
+                        raise
+                    raise self._blame(sources, source, error) from error
+                source.failures = 0
+                return result
+        raise AssertionError("the last attempt returns or raises")
+
+    def _is_covered(self, feed: Feed, flight: Flight) -> bool:
+        return not self.engine.missing(feed.number, flight.position, flight.span.end)
+
+    async def _fetch_missing(self, feed: Feed, flight: Flight, source: Source) -> None:
+        for start, end in self.engine.missing(feed.number, flight.position, flight.span.end):
+            flight.position = start
+            if source.path is None:
+                await self._request(feed, flight, source, Span(start, end))
+            else:
+                await asyncio.to_thread(self.engine.read_local, feed.number, source.path, start, end)
+                flight.position = end
+                self._flow.add(end - start)
+            if flight.abandoned:
+                return
+
+    async def _request(self, feed: Feed, flight: Flight, source: Source, span: Span) -> None:
+        async with self.client.get(source, span, vouched=feed.vouched) as answer:
+            if answer.span is None:
+                raise Transient("the server sends the whole file instead of a range", url=source.name)
+            if answer.total != feed.total:
+                raise OriginChanged(
+                    f"{source.name} has {answer.total} bytes, the archive has {feed.total}"
+                )
+            await self.deliver(feed, flight, answer)
+
+    def _blame(self, sources: Sources, source: Source, error: Error) -> Error:
+        """Note that ``source`` failed; what to raise: worth another try as long as somebody can be asked."""
+        source.failures += 1
+        if isinstance(error, Transient):
+            return error
+        if isinstance(error, OriginChanged) and source.path is None and not sources.has_other_than(source):
+            return error
+        source.dead = error
+        if sources.has_other_than(source):
+            self.tell(f"{error.message}; going on with {sources.best().name}")
+            return Transient(error.message, url=source.name)
+        return error
+
+    def _count_retry(self, error: BaseException, seconds: float) -> None:
+        self.retries += 1
+        logger.info("%s; next try in %.1f s", error, seconds)
+
+    # ---- the engine's side -------------------------------------------------------------------------
+
+    async def _hear(self) -> None:
+        """Wait for the engine's events, in a thread, and act on them."""
+        while True:
+            events = await asyncio.to_thread(self.engine.wait, EVENT_PATIENCE_SECONDS)
+            for event in events:
+                if event[0] == "damaged":
+                    self._damaged(self._by_number[event[1]], Span(event[2], event[3]), event[4])
+                elif event[0] == "finished":
+                    self._settle(self._by_number[event[1]], event[2])
+                elif event[0] == "failed":
+                    self._fail(self._by_number[event[1]], event[2])
+                else:
+                    for feed in self.feeds:
+                        feed.budget.refill()
+            self._wake.set()
+
+    def _damaged(self, feed: Feed, span: Span, error: Exception) -> None:
+        """Bytes that failed their check: ask again, if possible somebody else."""
+        source = feed.sources.best()
+        if feed.sources.has_other_than(source):
+            source.failures += 1
+        self.retries += 1
+        self.tell(f"{error}; fetching {span.length} bytes again")
+        feed.holes.append(span)
+
+    def _settle(self, feed: Feed, digest: str | None) -> None:
+        if not feed.done.done():
+            feed.done.set_result(digest)
+        self.remove(feed)
+
+    def _fail(self, feed: Feed, error: Exception) -> None:
+        if not feed.done.done():
+            feed.done.set_exception(error)
+        self.remove(feed)
+
+    # ---- windows -----------------------------------------------------------------------------------
+
+    async def _steer(self) -> None:
+        """Let the windows follow the speed."""
+        while True:
+            await asyncio.sleep(STEER_SECONDS)
+            self._set_windows()
+            self._wake.set()
+
+    def _set_windows(self) -> None:
+        """Share what may be under way between the feeds, by what each has left."""
+        most = self.limits.memory_bytes * AHEAD_MEMORY_SHARE
+        wanted = self._flow.rate * AHEAD_SECONDS or AHEAD_BYTES_START
+        self._ahead_bytes = max(2.0 * SPAN_BYTES_MIN, min(most, wanted))
+        active = [feed for feed in self.feeds if not feed.done.done()]
+        left = sum(feed.remaining for feed in active) or 1
+        for feed in active:
+            share = int(self._ahead_bytes * feed.remaining / left)
+            feed.ahead_bytes = max(2 * SPAN_BYTES_MIN, share)
+            self.engine.set_window(feed.number, feed.ahead_bytes)

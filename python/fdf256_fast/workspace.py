@@ -1,0 +1,134 @@
+"""The folder ``TARGET/.fdf256``: what lies where, and the lock over it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from fdf256_fast.errors import LockedError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["Workspace", "storage_error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths of one target; ``home`` is ``TARGET/.fdf256``."""
+
+    target: Path
+    home: Path
+
+    @classmethod
+    def of(cls, target: Path) -> Workspace:
+        """The workspace of ``target``."""
+        return cls(target, target / ".fdf256")
+
+    @property
+    def journal(self) -> Path:
+        """What resume needs."""
+        return self.home / "journal"
+
+    @property
+    def staging(self) -> Path:
+        """Unpacked files that are not visible yet."""
+        return self.home / "staging"
+
+    @property
+    def manifest(self) -> Path:
+        """One SHA-256 per published file, for ``sha256sum -c`` in the target."""
+        return self.home / "SHA256SUMS"
+
+    @property
+    def next_manifest(self) -> Path:
+        """The manifest of what is about to be published."""
+        return self.home / "SHA256SUMS.new"
+
+    @property
+    def installed(self) -> Path:
+        """What was installed, from where, verified how."""
+        return self.home / "installed.json"
+
+    @property
+    def archives(self) -> Path:
+        """Where ``--keep-archives`` keeps them."""
+        return self.home / "archives"
+
+    def records(self, name: str) -> Path:
+        """The members' SHA-256 of archive ``name``, 32 bytes each."""
+        return self.home / "records" / name
+
+    def end(self, name: str) -> Path:
+        """The end of archive ``name``: its central directory and what follows."""
+        return self.home / "ends" / name
+
+    def spool(self, name: str) -> Path:
+        """Compressed bytes that must wait on disk: of a large member, or of a whole archive whose
+        server gives no ranges."""
+        return self.home / "spool" / name
+
+    @contextlib.asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Hold the target.  Raises LockedError when another process does, StorageError."""
+        lock = FileLock(self.home / "lock", thread_local=False)
+        try:
+            await asyncio.to_thread(self._make_home)
+            await asyncio.to_thread(lock.acquire, timeout=0)
+        except Timeout as error:
+            raise LockedError(
+                f"another process is working on {self.target}",
+                hint="Wait for it to end, or choose another target.",
+            ) from error
+        except OSError as error:
+            raise storage_error("use folder", error, self.target) from error
+        try:
+            yield
+        finally:
+            await asyncio.shield(asyncio.to_thread(lock.release))
+
+    def _make_home(self) -> None:
+        if self.target.exists() and not self.target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.target))
+        self.home.mkdir(parents=True, exist_ok=True)
+
+    def forget_archive(self, name: str) -> None:
+        """Drop what was had of archive ``name``; its staged files are replaced when they come again."""
+        paths = [self.records(name), self.spool(name), self.archives / f"{name}.part"]
+        for path in [*paths, self.end(name), end_part(self.end(name))]:
+            path.unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        """Remove what only an unfinished run needs."""
+        for folder in ("staging", "records", "ends", "spool"):
+            shutil.rmtree(self.home / folder, ignore_errors=True)
+        self.journal.unlink(missing_ok=True)
+        self.next_manifest.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the whole workspace (but not the target)."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        # An empty target was made for this run, or is as good as new.
+        with contextlib.suppress(OSError):
+            self.target.rmdir()
+
+
+def end_part(end: Path) -> Path:
+    """Where the front part of an end grows while it is fetched."""
+    return end.with_name(end.name + ".front")
+
+
+def storage_error(action: str, error: OSError, path: Path) -> StorageError:
+    """An OS error with what was tried and on which file; errno and file name are kept."""
+    filename = os.fsdecode(error.filename) if error.filename else str(path)
+    return StorageError(
+        f"cannot {action} {filename}: {error.strerror or error}", errno=error.errno, filename=filename
+    )
