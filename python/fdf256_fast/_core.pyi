@@ -4,10 +4,11 @@ Nothing here calls Python back.  Every call that may take longer than 50 ms lets
 soon after its engine is cancelled.
 """
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, TypeAlias, final
 
-__all__ = ["Directory", "Engine", "Job", "Staging", "write_manifest"]
+__all__ = ["Directory", "Engine", "Job", "Staging", "hash_file", "write_manifest"]
 
 _Path: TypeAlias = str | PathLike[str]
 _Event: TypeAlias = (
@@ -110,7 +111,13 @@ class Engine:
     def close(self) -> None:
         """Waits for the worker threads to end."""
 
-def write_manifest(path: _Path, parts: list[tuple[Directory, _Path]]) -> int:
+def hash_file(job: Job, path: _Path, algorithm: str) -> str:
+    """The digest of a whole file, in hexadecimal.
+
+    Raises ValueError for an unknown algorithm, StorageError, CancelledError.
+    """
+
+def write_manifest(path: _Path, parts: Sequence[tuple[Directory, _Path]]) -> int:
     """Writes ``sha256sum -c`` lines for every file of ``parts``; returns how many.
 
     Raises StorageError, or MemberError when a member has no record.

@@ -10,7 +10,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fdf256_fast._core import Directory, Engine, Staging
 from fdf256_fast.ends import EndReader
 from fdf256_fast.errors import DigestMismatch, Error, IntegrityError
 from fdf256_fast.journal import Entry, Journal
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from fdf256_fast._core import Directory, Engine, Staging
     from fdf256_fast.catalog import Archive
     from fdf256_fast.limits import Limits
     from fdf256_fast.workspace import Workspace
@@ -264,7 +264,8 @@ class ArchiveRun:
 
     async def _spool(self, staging: Staging) -> None:
         """The slower path with the same guarantees: the whole archive to a part file, over one stream,
-        and from there like any local archive."""
+        and from there like any local archive.
+        """
         workspace, name = self._shared.workspace, self.archive.name
         spool = workspace.spool(f"{name}.archive")
         self._is_spooling = True

@@ -287,8 +287,7 @@ class _Table:
         if not values:
             self.fail(f"there must be at least one [[{key}]]")
         return [
-            _Table(value, f"{self.where}: {key} {number}")
-            for number, value in enumerate(values, start=1)
+            _Table(value, f"{self.where}: {key} {number}") for number, value in enumerate(values, start=1)
         ]
 
 

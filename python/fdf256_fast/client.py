@@ -117,7 +117,7 @@ class Client:
         Yields an :class:`Answer` whose ``span`` is what was asked for, or None when the server answers
         with the whole file.  Raises Transient, StatusError, TransferError or OriginChanged.
         """
-        headers = {hdrs.ACCEPT_ENCODING: "identity"}
+        headers: dict[str, str] = {hdrs.ACCEPT_ENCODING: "identity"}
         if span is not None:
             headers[hdrs.RANGE] = range_header(span)
         elif tail_bytes:
@@ -171,9 +171,7 @@ class Client:
             url = following
         raise TransferError(f"{source.name} redirects in a circle", url=source.name)
 
-    async def _send(
-        self, source: Source, url: str, headers: dict[str, str]
-    ) -> aiohttp.ClientResponse:
+    async def _send(self, source: Source, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._timeout_seconds, sock_read=self._timeout_seconds
         )
@@ -198,9 +196,7 @@ class Client:
             raise _transient(error, source) from error
 
 
-def _check(
-    response: aiohttp.ClientResponse, source: Source, span: Span | None, tail_bytes: int
-) -> Answer:
+def _check(response: aiohttp.ClientResponse, source: Source, span: Span | None, tail_bytes: int) -> Answer:
     """Whether the answer is what was asked for."""
     status = response.status
     encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
@@ -253,9 +249,7 @@ def _check_unsatisfiable(response: aiohttp.ClientResponse, source: Source) -> An
 def _remember(source: Source, total: int | None, validator: Validator) -> None:
     """Compare with what this source has shown before, and keep what is new."""
     if None not in {source.total, total} and source.total != total:
-        raise OriginChanged(
-            f"{source.name}: the file had {source.total} bytes before and has {total} now"
-        )
+        raise OriginChanged(f"{source.name}: the file had {source.total} bytes before and has {total} now")
     if source.validator.contradicts(validator):
         raise OriginChanged(f"{source.name}: the file was replaced on the server")
     source.total = total if source.total is None else source.total

@@ -48,9 +48,7 @@ __all__ = [
 
 # Control characters but for newline and tab; line and paragraph separators; the marks that turn the
 # direction of writing, with which `exe.gnp` can be shown as `png.exe`; halves of surrogate pairs.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 # What writing to a terminal that has gone away raises; ValueError, where the stream was closed.
 _GONE = (OSError, ValueError)
@@ -129,9 +127,7 @@ def _total(snapshot: Snapshot) -> ArchiveProgress:
     states = {archive.state for archive in snapshot.archives}
     members = [archive.members for archive in snapshot.archives if archive.members is not None]
     # An archive that is done without members has none; any other may still turn out to have some.
-    unknown = any(
-        archive.members is None and archive.state != "done" for archive in snapshot.archives
-    )
+    unknown = any(archive.members is None and archive.state != "done" for archive in snapshot.archives)
     return ArchiveProgress(
         name="total",
         size=snapshot.size,
@@ -373,9 +369,7 @@ class _Display:
         title = [self._small_print(self._title, "bold")] if self._title else []
         if snapshot is None:
             return title
-        archives = [
-            replace(archive, name=self._show(archive.name)) for archive in snapshot.archives
-        ]
+        archives = [replace(archive, name=self._show(archive.name)) for archive in snapshot.archives]
         total = self._total_row(snapshot, over=over)
         shown, others = _visible(archives, self._free_lines())
         if len(archives) == 1:
@@ -601,9 +595,7 @@ def choose_progress(kind: str, *, stream: TextIO | None = None) -> Progress:
         return PlainProgress(stream)
     if kind == "none":
         return Progress()
-    raise UsageError(
-        f"{kind!r} is not a kind of progress", hint="choose one of auto, rich, plain, none"
-    )
+    raise UsageError(f"{kind!r} is not a kind of progress", hint="choose one of auto, rich, plain, none")
 
 
 def _can_redraw(stream: TextIO | None) -> bool:
@@ -663,9 +655,7 @@ def print_table(
         pad_edge=False,
     )
     for column in columns:
-        table.add_column(
-            cell(column), justify="right" if column in right else "left", overflow="fold"
-        )
+        table.add_column(cell(column), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(cell, row))
     out.print(table)
@@ -730,9 +720,7 @@ def _sizes(archives: Iterable[Mapping[str, object]], field: str) -> list[object]
 
 def _table_cells(columns: Mapping[str, Sequence[object]]) -> int:
     """Cells that a table needs to fold nothing."""
-    widths = [
-        max(cell_len(str(cell)) for cell in (heading, *cells)) for heading, cells in columns.items()
-    ]
+    widths = [max(cell_len(str(cell)) for cell in (heading, *cells)) for heading, cells in columns.items()]
     return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 

@@ -108,9 +108,7 @@ class EndReader:
             source.total = size
             self._entry.total = size
             return await _read_span(source.path, Span(max(0, size - TAIL_BYTES), size))
-        async with self._transfer.client.get(
-            source, tail_bytes=TAIL_BYTES, vouched=self._vouched
-        ) as answer:
+        async with self._transfer.client.get(source, tail_bytes=TAIL_BYTES, vouched=self._vouched) as answer:
             if answer.span is None:
                 return None
             parts = []

@@ -21,6 +21,11 @@ what happened, to which file, and what to do; ``hint`` holds that last part on i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fdf256_fast.report import Report
+
 __all__ = [
     "ArchiveError",
     "CatalogError",
@@ -49,6 +54,8 @@ class Error(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.report: Report | None = None
+        """What had been done when it happened, where a run was under way."""
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
@@ -87,9 +94,7 @@ class MemberError(IntegrityError):
     the byte offset of its local header in the archive, ``reason`` what is wrong with it.
     """
 
-    def __init__(
-        self, archive: str, member: str, offset: int, reason: str, *, hint: str = ""
-    ) -> None:
+    def __init__(self, archive: str, member: str, offset: int, reason: str, *, hint: str = "") -> None:
         super().__init__(f"{archive}: member {member!r} at byte {offset}: {reason}", hint=hint)
         self.archive = archive
         self.member = member

@@ -18,32 +18,22 @@ from fdf256_fast._core import Directory, Engine, Job, Staging, write_manifest
 from fdf256_fast.archive_run import ArchiveRun, Shared
 from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
-from fdf256_fast.errors import Error, StorageError, TransferError, UsageError
+from fdf256_fast.errors import Error, StorageError, UsageError
 from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
-from fdf256_fast.progress import Progress, Snapshot
+from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.publish import missing_file, publish
 from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.transfer import Transfer
 from fdf256_fast.units import format_bytes
+from fdf256_fast.watch import all_of, watching
 from fdf256_fast.workspace import Workspace, storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Options", "install", "install_catalog"]
-
-JOURNAL_SECONDS = 0.5
-"""Longest time between two journals while anything moves."""
-
-JOURNAL_MEMORY_SHARE = 1 / 8
-"""And the most bytes, as a share of the memory budget: on a fast link half a second is too long."""
-
-POLL_SECONDS = 0.1
-"""How often counters are read for the screen."""
-
-JOURNAL_POLL_SECONDS = 0.05
 
 SPARE_BYTES = 16 * 1024 * 1024
 """Disk space that must be left beyond the members: folders, journal, manifest."""
@@ -120,9 +110,7 @@ async def install_catalog(
 ) -> Report:
     """:func:`install`, with its arguments in groups."""
     archives = tuple(
-        archive
-        for archive in catalog.archives
-        if archive.role == "metadata" or not options.metadata_only
+        archive for archive in catalog.archives if archive.role == "metadata" or not options.metadata_only
     )
     if not archives:
         raise UsageError(f"{catalog.source}: no archive has the role metadata")
@@ -145,7 +133,7 @@ async def install_catalog(
 class _Run:
     """One call of :func:`install` after its target is locked."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         workspace: Workspace,
         catalog: Catalog,
@@ -188,27 +176,22 @@ class _Run:
                 self._workspace,
                 self._journal,
                 limits,
-                self._save,
+                self.save,
                 self._options.keep_archives,
             )
             self._runs = [
                 ArchiveRun(archive, _sources(archive, self._options.mirrors), shared)
                 for archive in self._archives
             ]
-            watcher = asyncio.create_task(self._watch())  # noqa: TID251 - ended below, in any case
-            try:
-                return await self._work()
-            except BaseException:
-                self._save_now()
-                raise
-            finally:
-                watcher.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await watcher
-                self._progress.updated(self._snapshot())
+            async with watching(self, transfer, limits, self._progress):
+                try:
+                    return await self._work()
+                except Error as error:
+                    error.report = self._report(0)
+                    raise
 
     async def _work(self) -> Report:
-        await _all(run.prepare() for run in self._runs)
+        await all_of(run.prepare() for run in self._runs)
         directories = [run.directory for run in self._runs if run.directory is not None]
         await asyncio.to_thread(Directory.check_disjoint, directories)
         if self._options.dry_run:
@@ -216,7 +199,7 @@ class _Run:
         await asyncio.to_thread(self._check_space)
         staging = await asyncio.to_thread(Staging, self._workspace.staging)
         if self._journal.phase == "transfer":
-            await _all(run.run(staging) for run in self._runs)
+            await all_of(run.run(staging) for run in self._runs)
         files = await self._publish()
         return self._report(files)
 
@@ -245,7 +228,7 @@ class _Run:
         if self._journal.phase == "transfer":
             await asyncio.to_thread(self._write_manifest)
             self._journal.phase = "publish"
-            await self._save()
+            await self.save()
         await asyncio.to_thread(publish, workspace)
         return await asyncio.to_thread(self._finish)
 
@@ -306,75 +289,29 @@ class _Run:
 
     # ---- journal and screen ------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        """Keep journal and screen up to date while the archives come in."""
-        assert self._transfer is not None
-        most = self._options.limits.memory_bytes * JOURNAL_MEMORY_SHARE
-        saved_at, saved_bytes = time.monotonic(), 0
-        shown_at = 0.0
-        while True:
-            await asyncio.sleep(JOURNAL_POLL_SECONDS)
-            now = time.monotonic()
-            if now - shown_at >= POLL_SECONDS:
-                shown_at = now
-                self._progress.updated(self._snapshot())
-            moved = sum(run.frontier for run in self._runs) - saved_bytes
-            if moved >= most or (moved != 0 and now - saved_at >= JOURNAL_SECONDS):
-                saved_bytes += moved
-                await self._save()
-                saved_at = time.monotonic()
+    @property
+    def frontier(self) -> int:
+        """Bytes that are done with, over all archives."""
+        return sum(run.frontier for run in self._runs)
 
-    def _snapshot(self) -> Snapshot:
-        assert self._transfer is not None
-        return Snapshot(
-            archives=tuple(run.progress for run in self._runs),
-            seconds=time.monotonic() - self._started,
-            rate=self._transfer.meter.rate,
-            connections=self._transfer.connections,
-            retries=self._transfer.retries,
-        )
+    @property
+    def archives(self) -> tuple[ArchiveProgress, ...]:
+        """Where each archive stands."""
+        return tuple(run.progress for run in self._runs)
 
-    async def _save(self) -> None:
+    async def save(self) -> None:
+        """Write the journal."""
         async with self._saving:
             for run in self._runs:
                 run.save()
             await write_journal(self._workspace.journal, self._journal)
 
-    def _save_now(self) -> None:
+    def save_now(self) -> None:
         """The last journal of a run that ends early: what is verified by now stays so."""
         for run in self._runs:
             run.save()
         if self._workspace.home.is_dir():
             write_journal_now(self._workspace.journal, self._journal)
-
-
-async def _all(jobs: Iterable[Awaitable[None]]) -> None:
-    """Do all of them at once; the first error ends the others and is raised as it is."""
-
-    async def one(job: Awaitable[None]) -> None:
-        await job
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(one(job))
-    except* Error as errors:
-        first = _first(errors)
-        if isinstance(first, TransferError) and not first.hint:
-            first.hint = (
-                "What arrived is kept: run the same command again to go on. If the host stays away, give "
-                "--mirror URL or --mirror FOLDER with the archives from elsewhere; they are held to the "
-                "same digests."
-            )
-        raise first from None
-
-
-def _first(errors: BaseExceptionGroup[Error]) -> Error:
-    found: BaseException = errors
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, Error)
-    return found
 
 
 def _sources(archive: Archive, mirrors: Sequence[str]) -> Sources:
@@ -397,9 +334,7 @@ def _on_mirror(mirror: str, file_name: str) -> Source | None:
 # ---- what is there already -------------------------------------------------------------------------
 
 
-def _already_installed(
-    workspace: Workspace, archives: Sequence[Archive], options: Options
-) -> Report | None:
+def _already_installed(workspace: Workspace, archives: Sequence[Archive], options: Options) -> Report | None:
     """The report of a target that is complete; None when there is something to do."""
     record = _read_installed(workspace)
     if record is None or not options.keep_workspace or workspace.journal.exists():
@@ -437,7 +372,9 @@ def _read_installed(workspace: Workspace) -> dict[str, Any] | None:
         record = json.loads(workspace.installed.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    usable = isinstance(record, dict) and record.get("version") == 1 and isinstance(record.get("archives"), dict)
+    usable = (
+        isinstance(record, dict) and record.get("version") == 1 and isinstance(record.get("archives"), dict)
+    )
     return record if usable else None
 
 

@@ -243,9 +243,7 @@ class Origin:
             headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{file.size}"
         response = web.StreamResponse(status=status, headers=headers)
         # Not guessed: the mimetypes module would read the system's tables on the event loop.
-        response.content_type = (
-            "application/zip" if name.endswith(".zip") else "binary/octet-stream"
-        )
+        response.content_type = "application/zip" if name.endswith(".zip") else "binary/octet-stream"
         response.content_length = span[1] - span[0]
         self._active += 1
         self._most_active = max(self._most_active, self._active)
@@ -315,9 +313,7 @@ def _reset(request: web.Request, response: web.StreamResponse) -> web.StreamResp
     return response
 
 
-def _refusal(
-    status: int, code: str, message: str, headers: dict[str, str] | None = None
-) -> web.Response:
+def _refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
     """An error in the form that object storage gives it."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ServedFile", "asked_span", "precondition_status"]
 
 #: One range, section 14.1.2.  Numbers longer than any file's size are taken for no range at all.
-_SINGLE_RANGE: Final = re.compile(
-    r"bytes=[ \t]*([0-9]{0,30})-([0-9]{0,30})[ \t]*", re.ASCII | re.IGNORECASE
-)
+_SINGLE_RANGE: Final = re.compile(r"bytes=[ \t]*([0-9]{0,30})-([0-9]{0,30})[ \t]*", re.ASCII | re.IGNORECASE)
 _ENTITY_TAG: Final = re.compile(r'(W/)?("[^"]*")')
 
 
@@ -115,8 +113,7 @@ def asked_span(headers: Mapping[str, str], file: ServedFile) -> tuple[int, int] 
 def _names_version(header: str, file: ServedFile, *, strong: bool) -> bool:
     """Section 13.1.1 and 13.1.2: ``*`` is any version; a strong comparison knows no weak tags."""
     return header.strip() == "*" or any(
-        tag == file.entity_tag and not (strong and weak)
-        for weak, tag in _ENTITY_TAG.findall(header)
+        tag == file.entity_tag and not (strong and weak) for weak, tag in _ENTITY_TAG.findall(header)
     )
 
 

@@ -107,13 +107,9 @@ def make_dataset(
     archives = {name: directory / f"{name}.zip" for name in ARCHIVE_NAMES}
     members: dict[str, int] = {}
     for name, path in archives.items():
-        is_stored = compression == "stored" or (
-            compression == "mixed" and name in _STORED_WHEN_MIXED
-        )
+        is_stored = compression == "stored" or (compression == "mixed" and name in _STORED_WHEN_MIXED)
         content = (
-            _metadata_members(splits)
-            if name == METADATA_ARCHIVE
-            else _image_members(splits, name, painter)
+            _metadata_members(splits) if name == METADATA_ARCHIVE else _image_members(splits, name, painter)
         )
         with_folders = name == _ARCHIVE_WITH_FOLDERS
         members[name] = _write_archive(path, content, is_stored, with_folders)

@@ -168,9 +168,7 @@ def _noise_levels(bits_per_byte: float) -> int:
 
 def _wave(generator: Random, length: int, amplitude: int) -> list[int]:
     """A smooth closed curve of ``length`` whole values within ``-amplitude..amplitude``."""
-    parts = [
-        (generator.uniform(0.3, 1.0), turns, generator.uniform(0, math.tau)) for turns in (1, 2, 3)
-    ]
+    parts = [(generator.uniform(0.3, 1.0), turns, generator.uniform(0, math.tau)) for turns in (1, 2, 3)]
     scale = amplitude / sum(weight for weight, _, _ in parts)
     return [
         round(scale * sum(w * math.sin(math.tau * t * i / length + phase) for w, t, phase in parts))

@@ -38,9 +38,7 @@ class _License:
 
 #: By the name of the archive that holds the images.
 LICENSES: Final = {
-    "cc-by-2": _License(
-        "Attribution License", "http://creativecommons.org/licenses/by/2.0/", weight=353
-    ),
+    "cc-by-2": _License("Attribution License", "http://creativecommons.org/licenses/by/2.0/", weight=353),
     "cc-by-sa-2": _License(
         "Attribution-ShareAlike License",
         "http://creativecommons.org/licenses/by-sa/2.0/",

@@ -23,7 +23,7 @@ from fdf256_fast.sources import OriginChanged, Source, Sources
 from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from fdf256_fast._core import Engine
     from fdf256_fast.client import Answer, Client
@@ -120,9 +120,7 @@ class Transfer:
     ``tell`` gets one line for a person when something is worth knowing.
     """
 
-    def __init__(
-        self, client: Client, engine: Engine, limits: Limits, tell: Callable[[str], None]
-    ) -> None:
+    def __init__(self, client: Client, engine: Engine, limits: Limits, tell: Callable[[str], None]) -> None:
         self.client = client
         self.engine = engine
         self.limits = limits
@@ -155,6 +153,8 @@ class Transfer:
         try:
             # The group hears of no error: the caller's own, or the cancellation, goes on as it is.
             await self._group.__aexit__(None, None, None)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
             await asyncio.shield(asyncio.to_thread(self.engine.close))
 
@@ -175,6 +175,10 @@ class Transfer:
             flight.abandon()
         self._wake.set()
 
+    def beside(self, job: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Run ``job`` beside the connections; an error in it ends the run."""
+        return self._group.create_task(job)
+
     @property
     def connections(self) -> int:
         """Requests under way."""
@@ -183,13 +187,12 @@ class Transfer:
     async def deliver(self, feed: Feed, flight: Flight, answer: Answer) -> None:
         """Hand the body of ``answer`` to the engine as it arrives."""
         flight.answer = answer
-        if flight.abandoned:
-            return
         async for chunk in answer.chunks():
             self.engine.write(feed.number, flight.position, chunk)
             flight.position += len(chunk)
             self.count(feed, len(chunk))
             await self._pacer.pay(len(chunk))
+            # Also when it happened before there was an answer to drop.
             if flight.abandoned:
                 return
 
@@ -323,13 +326,9 @@ class Transfer:
             if other is not flight and self._is_covered(feed, other):
                 other.abandon()
 
-    async def ask(
-        self, sources: Sources, budget: Budget, action: Callable[[Source], Awaitable[T]]
-    ) -> T:
+    async def ask(self, sources: Sources, budget: Budget, action: Callable[[Source], Awaitable[T]]) -> T:
         """Do ``action`` with the best source there is, again and elsewhere as long as the budget lasts."""
-        async for attempt in retrying(
-            budget, self._random, retried=is_retried, on_retry=self._count_retry
-        ):
+        async for attempt in retrying(budget, self._random, retried=is_retried, on_retry=self._count_retry):
             with attempt:
                 source = sources.best()
                 try:
@@ -365,9 +364,7 @@ class Transfer:
             if answer.span is None:
                 raise Transient("the server sends the whole file instead of a range", url=source.name)
             if answer.total != feed.total:
-                raise OriginChanged(
-                    f"{source.name} has {answer.total} bytes, the archive has {feed.total}"
-                )
+                raise OriginChanged(f"{source.name} has {answer.total} bytes, the archive has {feed.total}")
             await self.deliver(feed, flight, answer)
 
     def _blame(self, sources: Sources, source: Source, error: Error) -> Error:

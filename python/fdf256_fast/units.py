@@ -121,9 +121,7 @@ def parse_rate(text: str) -> float:
         )
     rate = float(_amount(match)) / (8 if match["bits"] else 1)
     if rate <= 0:
-        raise UsageError(
-            f"{text!r} would never let a byte through", hint="leave it out for no limit"
-        )
+        raise UsageError(f"{text!r} would never let a byte through", hint="leave it out for no limit")
     return rate
 
 

@@ -8,7 +8,6 @@ import errno
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -17,6 +16,7 @@ from fdf256_fast.errors import LockedError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 __all__ = ["Workspace", "storage_error"]
 
@@ -73,7 +73,8 @@ class Workspace:
 
     def spool(self, name: str) -> Path:
         """Compressed bytes that must wait on disk: of a large member, or of a whole archive whose
-        server gives no ranges."""
+        server gives no ranges.
+        """
         return self.home / "spool" / name
 
     @contextlib.asynccontextmanager

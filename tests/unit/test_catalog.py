@@ -225,9 +225,7 @@ def test_a_catalog_is_loaded_from_a_path(tmp_path: Path) -> None:
     assert load_catalog(path).source == str(path)
 
 
-def test_a_path_is_never_taken_for_a_built_in_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_is_never_taken_for_a_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("fdf256").write_text(HEAD + archive(), "utf-8")
     assert load_catalog("fdf256").title == "Flickr Diverse Faces 256"
@@ -259,9 +257,7 @@ def test_a_catalog_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "length"), ALGORITHMS.items())
-def test_a_digest_is_read_in_either_case_and_written_in_lower_case(
-    algorithm: str, length: int
-) -> None:
+def test_a_digest_is_read_in_either_case_and_written_in_lower_case(algorithm: str, length: int) -> None:
     value = "0123456789abcdef" * 8
     digest = Digest.parse(f"{algorithm.upper()}:{value[:length].upper()}")
     assert digest == Digest(algorithm, value[:length])
@@ -292,9 +288,7 @@ def test_no_text_makes_a_digest_that_reads_back_as_another(text: str) -> None:
 @given(
     st.dictionaries(
         st.sampled_from(["name", "role", "url", "digest", "license", "size", "other"]),
-        st.sampled_from(
-            ['""', '"a"', '"images"', '"file:///a"', "1", "-1", "true", "[]", "{}", "[[]]"]
-        ),
+        st.sampled_from(['""', '"a"', '"images"', '"file:///a"', "1", "-1", "true", "[]", "{}", "[[]]"]),
     )
 )
 def test_whatever_an_archive_holds_only_catalog_errors_come_out(fields: dict[str, str]) -> None:

@@ -84,9 +84,7 @@ def last_frame(console: Console) -> list[str]:
     return frames(console)[-1]
 
 
-def shown(
-    archives: Sequence[ArchiveProgress], width: int = 80, height: int = 30, **totals: Any
-) -> list[str]:
+def shown(archives: Sequence[ArchiveProgress], width: int = 80, height: int = 30, **totals: Any) -> list[str]:
     """The lines for a single snapshot."""
     console = terminal(width, height)
     progress = RichProgress(console)
@@ -164,9 +162,7 @@ snapshots = st.builds(
 
 @settings(deadline=None)
 @given(st.lists(snapshots, max_size=4), st.integers(1, 130), st.integers(1, 30))
-def test_no_counters_however_odd_break_the_display(
-    run: list[Snapshot], width: int, height: int
-) -> None:
+def test_no_counters_however_odd_break_the_display(run: list[Snapshot], width: int, height: int) -> None:
     console = terminal(width, height)
     progress = RichProgress(console)
     progress.started("FDF256")
@@ -660,9 +656,7 @@ def test_a_report_is_printed_on_standard_output(capsys: pytest.CaptureFixture[st
 
 def test_a_report_tells_what_was_resumed_and_tried_again() -> None:
     archive = {"name": "a", "bytes": 3000, "bytes_downloaded": 1000, "bytes_resumed": 2000}
-    lines = printed(
-        report(archives=[archive], bytes_downloaded=1000, bytes_resumed=2000, retries=1, files=1)
-    )
+    lines = printed(report(archives=[archive], bytes_downloaded=1000, bytes_resumed=2000, retries=1, files=1))
     assert lines[0].split() == ["archive", "size", "downloaded", "resumed", "verified", "from"]
     assert lines[-1] == (
         "Installed 1 file in data/fdf256: 1.00 kB in 1.8 s (556 B/s) after 2.00 kB kept from an "

@@ -50,9 +50,7 @@ def directory(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def client(origin: Origin) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(
-        origin.url, timeout=aiohttp.ClientTimeout(total=60)
-    ) as session:
+    async with aiohttp.ClientSession(origin.url, timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
 
 
@@ -101,9 +99,7 @@ async def test_a_plain_request_gets_the_whole_file_with_its_validators(directory
         ("Bytes=7-8", 7, 9),
     ],
 )
-async def test_a_range_gets_exactly_its_bytes(
-    directory: Path, header: str, start: int, end: int
-) -> None:
+async def test_a_range_gets_exactly_its_bytes(directory: Path, header: str, start: int, end: int) -> None:
     async with Origin(directory) as origin:
         answer = await ask(origin, "/a.zip", {"Range": header})
     assert answer.status == 206
@@ -233,9 +229,7 @@ async def test_a_changed_file_has_another_entity_tag(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("redirect", [False, True])
-async def test_head_is_refused_as_signed_storage_refuses_it(
-    directory: Path, redirect: bool
-) -> None:
+async def test_head_is_refused_as_signed_storage_refuses_it(directory: Path, redirect: bool) -> None:
     async with Origin(directory, redirect=redirect) as origin:
         answer = await ask(origin, "/a.zip", method="HEAD")
     assert (answer.status, answer.body) == (403, b"")
@@ -305,9 +299,7 @@ async def test_a_signed_address_expires_with_an_xml_error(directory: Path) -> No
         ("signature=", "else="),
     ],
 )
-async def test_an_address_that_was_tampered_with_is_refused(
-    directory: Path, old: str, new: str
-) -> None:
+async def test_an_address_that_was_tampered_with_is_refused(directory: Path, old: str, new: str) -> None:
     async with Origin(directory, redirect=True) as origin:
         location = (await ask(origin, "/a.zip", follow=False)).headers["Location"]
         answer = await ask(origin, URL(location.replace(old, new), encoded=True))
@@ -333,9 +325,7 @@ async def test_a_cut_breaks_the_transfer_and_refuses_until_restored(directory: P
 async def test_a_cut_reaches_all_connections_at_once(directory: Path) -> None:
     async with Origin(directory, rate=2_000_000) as origin:
         origin.cut(after_bytes=400_000)
-        outcomes = await asyncio.gather(
-            *(ask(origin, "/a.zip") for _ in range(5)), return_exceptions=True
-        )
+        outcomes = await asyncio.gather(*(ask(origin, "/a.zip") for _ in range(5)), return_exceptions=True)
         assert all(isinstance(outcome, aiohttp.ClientError) for outcome in outcomes)
         assert origin.bytes_sent == 400_000
 

@@ -71,9 +71,7 @@ def test_a_transient_failure_is_retried_and_says_what_it_was() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError(), OSError(), TransferError("x"), KeyboardInterrupt()]
-)
+@pytest.mark.parametrize("error", [ValueError(), OSError(), TransferError("x"), KeyboardInterrupt()])
 def test_any_other_failure_is_final(error: BaseException) -> None:
     assert not is_retried(error)
 
@@ -157,9 +155,7 @@ def test_a_negative_number_of_retries_is_refused() -> None:
         ("Sun, 01 Mar 99999999999999999999 00:00:00 GMT", None),
     ],
 )
-def test_retry_after_is_read_as_seconds_or_as_a_date(
-    header: str | None, seconds: float | None
-) -> None:
+def test_retry_after_is_read_as_seconds_or_as_a_date(header: str | None, seconds: float | None) -> None:
     assert retry_after_seconds(header, NOW) == seconds
 
 

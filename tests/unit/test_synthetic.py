@@ -144,9 +144,7 @@ def test_every_member_is_a_png_that_decodes_and_no_two_are_equal(dataset: Synthe
 def test_a_picture_looks_like_a_photograph_smooth_with_noise() -> None:
     rows = png_pixels(Painter(256, 100_000).paint("train/images/0.png"))
     sideways = [abs(row[x] - row[x - 3]) for row in rows for x in range(3, 768)]
-    downwards = [
-        abs(row[x] - above[x]) for above, row in itertools.pairwise(rows) for x in range(768)
-    ]
+    downwards = [abs(row[x] - above[x]) for above, row in itertools.pairwise(rows) for x in range(768)]
     for differences in (sideways, downwards):
         assert max(differences) < 64, "a sample wrapped around"
         assert 1 < sum(differences) / len(differences) < 10
@@ -158,9 +156,7 @@ def test_a_picture_looks_like_a_photograph_smooth_with_noise() -> None:
 def test_images_have_about_the_size_that_was_asked_for(image_bytes: int) -> None:
     painter = Painter(7, image_bytes)
     for number in range(20):
-        assert len(painter.paint(f"train/images/{number}.png")) == pytest.approx(
-            image_bytes, rel=0.15
-        )
+        assert len(painter.paint(f"train/images/{number}.png")) == pytest.approx(image_bytes, rel=0.15)
 
 
 @pytest.mark.parametrize("image_bytes", [0, 4_999, 190_001])
@@ -179,9 +175,7 @@ def test_numbers_that_make_no_dataset_are_refused(
 
 
 @pytest.mark.parametrize(("images", "expected"), [(1, 0), (2, 1), (40, 1), (600, 16)])
-def test_validation_has_the_share_that_it_has_in_fdf256(
-    tmp_path: Path, images: int, expected: int
-) -> None:
+def test_validation_has_the_share_that_it_has_in_fdf256(tmp_path: Path, images: int, expected: int) -> None:
     dataset = make_dataset(tmp_path, images=images, image_bytes=5_000)
     assert len(json.loads(metadata(dataset, "val/fdf_metainfo.json"))) == expected
     assert sum(dataset.members[name] for name in IMAGE_ARCHIVES) == images

@@ -79,9 +79,7 @@ def test_a_part_is_shown_in_the_unit_of_the_whole(part: int, whole: int, text: s
         (0, 0, 0, "100"),
     ],
 )
-def test_a_percentage_reaches_100_only_when_complete(
-    part: int, whole: int, decimals: int, text: str
-) -> None:
+def test_a_percentage_reaches_100_only_when_complete(part: int, whole: int, decimals: int, text: str) -> None:
     assert format_percent(part, whole, decimals) == text
 
 

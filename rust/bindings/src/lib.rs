@@ -199,6 +199,17 @@ fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
     }
 }
 
+/// The digest of a whole file, in hexadecimal.
+#[pyfunction]
+fn hash_file(py: Python<'_>, job: &Job, path: PathBuf, algorithm: &str) -> PyResult<String> {
+    let job = job.0.clone();
+    py.detach(|| {
+        let hasher = fdf256_core::digest::hash_file(&path, u64::MAX, Algorithm::parse(algorithm)?, &job)?;
+        Ok(hasher.finish())
+    })
+    .map_err(|error| to_python(py, error))
+}
+
 /// Writes the manifest of all archives; returns the number of files.
 #[pyfunction]
 fn write_manifest(py: Python<'_>, path: PathBuf, parts: Vec<(Py<Directory>, PathBuf)>) -> PyResult<u64> {
@@ -215,5 +226,5 @@ fn write_manifest(py: Python<'_>, path: PathBuf, parts: Vec<(Py<Directory>, Path
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{Directory, Engine, Job, Staging, write_manifest};
+    use super::{Directory, Engine, Job, Staging, hash_file, write_manifest};
 }

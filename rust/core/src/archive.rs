@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rangemap::RangeSet;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Algorithm, Hasher, hex, unhex};
+use crate::digest::{Algorithm, Hasher, hash_file, hex, unhex};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::manifest::Records;
@@ -221,7 +221,7 @@ impl Archive {
                 (Some((position, state)), _) => (position, Hasher::import(algorithm, &state)?),
                 // BLAKE3 keeps its state to itself, and the digest may be a new wish: read the part file.
                 (None, Some(file)) => {
-                    (file.position, rehash(&self.file_path, file.position, algorithm, job)?)
+                    (file.position, hash_file(&self.file_path, file.position, algorithm, job)?)
                 }
                 (None, None) => return Err(unusable("the earlier run did not compute this digest")),
             };
@@ -641,21 +641,4 @@ fn open_part(path: &Path, keep: bool) -> Result<File> {
         std::fs::create_dir_all(parent).map_err(refused)?;
     }
     File::options().read(true).write(true).create(true).truncate(!keep).open(path).map_err(refused)
-}
-
-fn rehash(path: &Path, length: u64, algorithm: Algorithm, job: &Job) -> Result<Hasher> {
-    use std::os::unix::fs::FileExt as _;
-    let refused = |source: std::io::Error| Error::storage("read", path, &source);
-    let file = File::open(path).map_err(refused)?;
-    let mut hasher = Hasher::new(algorithm);
-    let mut buffer = vec![0; 1 << 20];
-    let mut position = 0;
-    while position < length {
-        job.check()?;
-        let want = usize::try_from(length - position).unwrap_or(usize::MAX).min(buffer.len());
-        file.read_exact_at(&mut buffer[..want], position).map_err(refused)?;
-        hasher.update(&buffer[..want]);
-        position += want as u64;
-    }
-    Ok(hasher)
 }

@@ -1,0 +1,307 @@
+"""The command ``fdf256``: the only module that prints (beside console.py) or exits.
+
+Nothing heavy is imported before a command runs, so that ``--version`` and ``--help`` answer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from fdf256_fast.errors import Error, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from fdf256_fast.limits import Limits
+    from fdf256_fast.progress import Progress
+    from fdf256_fast.report import Report
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit with its status (see the statuses in errors.py; 130 when interrupted)."""
+    wants_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _command.main(arguments, prog_name="fdf256", standalone_mode=False) or 0
+    except click.exceptions.Exit as stop:
+        status = stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        if wants_json:
+            _print_json({"ok": False, "error": error.format_message()})
+        status = UsageError.exit_status
+    except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
+        if wants_json:
+            _print_json({"ok": False, "error": "interrupted"})
+        click.echo("Interrupted. What was verified is kept; the same command goes on from there.", err=True)
+        status = INTERRUPTED
+    except Error as error:
+        status = _failed(error, wants_json=wants_json)
+    except BrokenPipeError:
+        # Whoever read the output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def _failed(error: Error, *, wants_json: bool) -> int:
+    from fdf256_fast.console import print_error  # noqa: PLC0415 - rich, only when needed
+
+    if wants_json:
+        report = error.report.as_json() if error.report else {}
+        _print_json({**report, "ok": False, "error": error.message})
+    print_error(error.message, error.hint)
+    return error.exit_status
+
+
+def _print_json(report: dict[str, Any]) -> None:
+    click.echo(json.dumps(report))
+
+
+# ---- options that several commands share -----------------------------------------------------------
+
+
+def _size(_: click.Context, __: click.Parameter, value: str) -> int:
+    from fdf256_fast.units import parse_size  # noqa: PLC0415
+
+    try:
+        return parse_size(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _rate(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    from fdf256_fast.units import parse_rate  # noqa: PLC0415
+
+    try:
+        return None if value is None else parse_rate(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """An option that can also come from the environment: ``--limit-rate`` from ``FDF256_LIMIT_RATE``."""
+    variable = "FDF256_" + names[0].removeprefix("--").upper().replace("-", "_")
+    return click.option(*names, envvar=variable, **settings)
+
+
+def _limits(function: F) -> F:
+    for decorate in reversed(
+        [
+            _option("--connections", type=int, default=16, show_default=True, help="HTTP requests at once."),
+            _option(
+                "--memory",
+                callback=_size,
+                metavar="SIZE",
+                default="256MiB",
+                show_default=True,
+                help="Received bytes that may wait for their turn.",
+            ),
+            _option("--workers", type=int, default=0, help="Threads that unpack and hash; one per core."),
+            _option("--limit-rate", callback=_rate, metavar="RATE", help="Bytes per second, such as 10MB/s."),
+            _option(
+                "--retries",
+                type=int,
+                default=8,
+                show_default=True,
+                help="Failures in a row, with no progress between, before giving up.",
+            ),
+            _option(
+                "--timeout",
+                type=float,
+                default=30.0,
+                show_default=True,
+                help="Seconds that a connection may be silent.",
+            ),
+            _option("--header", multiple=True, metavar="'K: V'", help="Sent to the sources' hosts only."),
+            _option(
+                "--progress",
+                type=click.Choice(["auto", "rich", "plain", "none"]),
+                default="auto",
+                show_default=True,
+                help="How progress is shown.",
+            ),
+            _option("--json", "as_json", is_flag=True, help="Print one JSON object at the end."),
+            _option("--quiet", "-q", is_flag=True, help="Print errors only."),
+            _option("--verbose", "-v", count=True, help="Log requests and retries to stderr."),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+class _Common:
+    """The shared options of one call, taken out of click's arguments."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        taken = arguments.pop
+        self.as_json: bool = taken("as_json")
+        self.quiet: bool = taken("quiet")
+        verbose = taken("verbose")
+        self._progress: str = taken("progress")
+        self._limits = {
+            "connections": taken("connections"),
+            "memory_bytes": taken("memory"),
+            "workers": taken("workers"),
+            "rate": taken("limit_rate"),
+            "retries": taken("retries"),
+            "timeout_seconds": taken("timeout"),
+            "headers": dict(map(_header, taken("header"))),
+        }
+        if verbose:
+            level = logging.DEBUG if verbose > 1 else logging.INFO
+            logging.basicConfig(level=level, format="%(relativeCreated)8d ms %(name)s: %(message)s")
+
+    @property
+    def limits(self) -> Limits:
+        from fdf256_fast.limits import Limits  # noqa: PLC0415
+
+        return Limits(**self._limits)
+
+    @property
+    def progress(self) -> Progress:
+        from fdf256_fast.console import choose_progress  # noqa: PLC0415
+
+        return choose_progress("none" if self.quiet else self._progress)
+
+    def show(self, report: Report, *, verb: str) -> None:
+        """Print what was done: JSON, a summary, or nothing."""
+        if self.as_json:
+            _print_json(report.as_json())
+        elif not self.quiet:
+            from fdf256_fast.console import print_report  # noqa: PLC0415
+
+            if report.already_installed:
+                click.echo(f"{report.target} is complete: {report.files} files. Nothing to download.")
+            else:
+                print_report(report.as_json(), verb=verb)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise click.BadParameter(f"{text!r} is not 'Name: value'", param_hint="--header")
+    return name.strip(), value.strip()
+
+
+def _run(job: Coroutine[Any, Any, Report]) -> Report:
+    """Run to the end; Ctrl-C and SIGTERM cancel the work, which keeps what is verified."""
+
+    async def run() -> Report:
+        task = asyncio.current_task()
+        assert task is not None
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await job
+
+    return asyncio.run(run())
+
+
+# ---- commands --------------------------------------------------------------------------------------
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("fdf256_fast"), message="fdf256 %(version)s")
+def _command() -> None:
+    """Install the FDF256 dataset, or fetch any large file, in one verified pass.
+
+    Every option can come from the environment: --connections from FDF256_CONNECTIONS.
+    """
+
+
+@_command.command()
+@click.argument("target", type=click.Path(path_type=Path), default=Path("data/fdf256"))
+@_option("--catalog", default="fdf256", show_default=True, help="A built-in catalog, or a TOML file.")
+@_option("--mirror", multiple=True, help="Base URL or local folder that holds the archives; tried first.")
+@_option("--keep-archives", is_flag=True, help="Also keep the archives, in TARGET/.fdf256/archives.")
+@_option("--metadata-only", is_flag=True, help="Only the archives with metadata.")
+@_option("--dry-run", is_flag=True, help="Only print what would be fetched.")
+@_limits
+def download(target: Path, catalog: str, mirror: tuple[str, ...], **arguments: Any) -> None:
+    """Install a dataset into TARGET (default: data/fdf256).
+
+    What was interrupted goes on where it stopped: run the same command again.
+
+    Example: fdf256 download data/fdf256 --mirror /mnt/usb/fdf256
+    """
+    from fdf256_fast.catalog import load_catalog  # noqa: PLC0415
+    from fdf256_fast.install import Options, install_catalog  # noqa: PLC0415
+
+    common = _Common(arguments)
+    options = Options(mirrors=mirror, limits=common.limits, **arguments)
+    report = _run(install_catalog(target, load_catalog(catalog), options, common.progress))
+    common.show(report, verb="Would install" if options.dry_run else "Installed")
+
+
+@_command.command()
+@click.argument("urls", metavar="URL...", nargs=-1, required=True)
+@_option("--output", "-o", type=click.Path(path_type=Path), help="File to write (for one URL).")
+@_option(
+    "--directory",
+    "-d",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder to write or unpack into. [default: here]",
+)
+@_option("--digest", metavar="ALGO:HEX", help="What the file must have (for one URL).")
+@_option("--extract", is_flag=True, help="Unpack the archive instead of keeping it, in one pass.")
+@_limits
+def fetch(
+    urls: tuple[str, ...],
+    output: Path | None,
+    directory: Path,
+    digest: str | None,
+    extract: bool,
+    **arguments: Any,
+) -> None:
+    """Fetch files, many spans at once, resuming what an earlier call left.
+
+    Example: fdf256 fetch https://example.org/model.zip --extract -d model --digest sha256:9f86d0…
+    """
+    from fdf256_fast.catalog import Digest  # noqa: PLC0415
+    from fdf256_fast.fetch import Wanted, extract_url, fetch_files, file_name  # noqa: PLC0415
+
+    common = _Common(arguments)
+    if len(urls) > 1 and (output or digest):
+        raise click.UsageError("--output and --digest are for one URL")
+    if extract and output:
+        raise click.UsageError("--extract unpacks into a folder: give it with --directory")
+    parsed = Digest.parse(digest) if digest else None
+    if extract:
+        for url in urls:
+            report = _run(extract_url(url, directory, parsed, common.limits, common.progress))
+            common.show(report, verb="Unpacked")
+        return
+    wanted = [Wanted(url, output or directory / file_name(url), parsed) for url in urls]
+    if len({one.path for one in wanted}) < len(wanted):
+        raise click.UsageError("two of the URLs would be written to the same file")
+    common.show(_run(fetch_files(wanted, common.limits, common.progress)), verb="Fetched")
+
+
+@_command.command()
+@click.argument("target", type=click.Path(path_type=Path), required=False)
+@_option("--images", type=click.IntRange(4, 100_000), default=1200, show_default=True)
+@_limits
+def demo(target: Path | None, images: int, **arguments: Any) -> None:
+    """Install a small made-up dataset from a server on this machine, cut off half-way and resumed."""
+    from fdf256_fast.demo import run_demo  # noqa: PLC0415
+
+    common = _Common(arguments)
+    show = (lambda _: None) if common.as_json or common.quiet else click.echo
+    report = _run(run_demo(target, images, common.limits, common.progress, show))
+    common.show(report, verb="Installed")

@@ -1,0 +1,465 @@
+"""Plain files: the same transfer code, into ``NAME.part`` and by a rename to ``NAME``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from filelock import FileLock, Timeout
+
+from fdf256_fast._core import Engine, Job, hash_file
+from fdf256_fast.catalog import Archive, Catalog, Digest
+from fdf256_fast.client import Client
+from fdf256_fast.errors import DigestMismatch, Error, LockedError, TransferError, UsageError
+from fdf256_fast.install import Options, install_catalog
+from fdf256_fast.journal import Entry, Journal, read_journal, write_journal, write_journal_now
+from fdf256_fast.limits import Limits
+from fdf256_fast.progress import ArchiveProgress, Progress
+from fdf256_fast.report import ArchiveReport, Report
+from fdf256_fast.retry import Budget, Transient
+from fdf256_fast.sources import OriginChanged, Source, Sources, Validator
+from fdf256_fast.spans import Span
+from fdf256_fast.transfer import Feed, Flight, Transfer
+from fdf256_fast.watch import all_of, watching
+from fdf256_fast.workspace import storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fdf256_fast.client import Answer, ClientSession
+
+__all__ = ["Wanted", "extract_url", "fetch", "fetch_files"]
+
+FIRST_SPAN_BYTES = 256 * 1024
+"""The first request asks for so much and learns the size from its answer; a small file is done then."""
+
+RESTARTS_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file: where from, where to, and what digest it must have."""
+
+    url: str
+    path: Path
+    digest: Digest | None = None
+    mirrors: tuple[str, ...] = ()
+
+
+async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that people type
+    url: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    digest: str | None = None,
+    mirrors: Sequence[str] = (),
+    extract: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+    session: ClientSession | None = None,
+) -> Path:
+    """Fetch one file, many spans at once, resuming what an earlier call left.
+
+    Args:
+        url: http, https or file URL.
+        path: where it goes: a file, or a folder that exists; by default the URL's last part, here.  With
+            ``extract`` the folder to unpack into, by default the current one.
+        digest: ``algorithm:hex`` that it must have; a file at ``path`` that has it is not fetched again.
+        mirrors: other URLs of the same file, asked when ``url`` fails.
+        extract: unpack it (a zip archive) instead of keeping it, in one pass.
+        limits: connections, memory (bytes), threads, rate (bytes per second), retries, timeout.
+        progress: receives counters about ten times a second.
+        session: your own HTTP session; it is not closed.
+
+    Returns:
+        The path of the file, or of the folder.
+
+    Raises:
+        IntegrityError: the digest, a CRC-32 or the archive is wrong; nothing of it is visible.
+        TransferError: no source delivers; what arrived is kept.
+        StorageError: the disk is full or refuses.
+        LockedError: another process fetches to the same path.
+        UsageError: a bad argument.
+    """
+    limits, progress = limits or Limits(), progress or Progress()
+    parsed = Digest.parse(digest) if digest else None
+    if extract:
+        folder = Path(path or ".")
+        await extract_url(url, folder, parsed, limits, progress, session, mirrors=mirrors)
+        return folder
+    goal = Path(path) if path is not None else Path()
+    if await asyncio.to_thread(goal.is_dir):
+        goal /= file_name(url)
+    await fetch_files([Wanted(url, goal, parsed, tuple(mirrors))], limits, progress, session)
+    return goal
+
+
+def file_name(url: str) -> str:
+    """The file name that a URL suggests.  Raises UsageError where it has none that is safe to use."""
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    if not name or name in {".", ".."} or len(os.fsencode(name)) > 200 or not name.isprintable():
+        raise UsageError(f"{url}: no file name can be made of this URL", hint="Give one with -o.")
+    return name
+
+
+async def extract_url(
+    url: str,
+    folder: Path,
+    digest: Digest | None,
+    limits: Limits,
+    progress: Progress,
+    session: ClientSession | None = None,
+    *,
+    mirrors: Sequence[str] = (),
+) -> Report:
+    """Fetch an archive and unpack it into ``folder``, in one pass and without keeping it."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", file_name(url)).lstrip(".-") or "archive"
+    archive = Archive(name[:100], "images", (url, *mirrors), digest)
+    catalog = Catalog(name, name, (archive,), url)
+    options = Options(keep_workspace=False, limits=limits)
+    return await install_catalog(folder, catalog, options, progress, session)
+
+
+async def fetch_files(
+    wanted: Sequence[Wanted],
+    limits: Limits,
+    progress: Progress,
+    session: ClientSession | None = None,
+) -> Report:
+    """Fetch several files over the same connections."""
+    started = time.monotonic()
+    engine = Engine(Job(), limits.worker_threads)
+    client = Client(timeout_seconds=limits.timeout_seconds, headers=limits.headers, session=session)
+    progress.started(wanted[0].path.name if len(wanted) == 1 else f"{len(wanted)} files")
+    try:
+        async with client, Transfer(client, engine, limits, progress.message) as transfer:
+            run = _Files([_FileRun(one, transfer, limits) for one in wanted])
+            async with watching(run, transfer, limits, progress):
+                try:
+                    await run.run(limits.connections)
+                except Error as error:
+                    error.report = run.report(transfer, started)
+                    raise
+                return run.report(transfer, started)
+    finally:
+        progress.finished()
+
+
+@dataclass(slots=True)
+class _Files:
+    """All files of one call."""
+
+    runs: list[_FileRun]
+    under_way: set[_FileRun] = field(default_factory=set)
+
+    async def run(self, at_once: int) -> None:
+        slots = asyncio.Semaphore(at_once)
+
+        async def one(run: _FileRun) -> None:
+            async with slots:
+                self.under_way.add(run)
+                try:
+                    await run.run()
+                finally:
+                    self.under_way.discard(run)
+
+        await all_of(one(run) for run in self.runs)
+
+    @property
+    def frontier(self) -> int:
+        return sum(run.frontier for run in self.runs)
+
+    @property
+    def archives(self) -> tuple[ArchiveProgress, ...]:
+        return tuple(run.progress for run in self.runs)
+
+    async def save(self) -> None:
+        for run in tuple(self.under_way):
+            await run.save()
+
+    def save_now(self) -> None:
+        for run in self.runs:
+            run.save_now()
+
+    def report(self, transfer: Transfer, started: float) -> Report:
+        paths = [run.wanted.path for run in self.runs]
+        return Report(
+            target=str(
+                paths[0] if len(paths) == 1 else os.path.commonpath([p.absolute().parent for p in paths])
+            ),
+            archives=tuple(run.report for run in self.runs),
+            files=sum(run.is_done for run in self.runs),
+            seconds=time.monotonic() - started,
+            retries=transfer.retries,
+        )
+
+
+class _FileRun:
+    """One file from its sources to its path."""
+
+    def __init__(self, wanted: Wanted, transfer: Transfer, limits: Limits) -> None:
+        self.wanted = wanted
+        self.is_done = False
+        self._transfer = transfer
+        self._engine = transfer.engine
+        self._limits = limits
+        self._sources = Sources(map(Source.parse, (wanted.url, *wanted.mirrors)))
+        self._budget = Budget(limits.retries)
+        digest = wanted.digest
+        self._digest = (digest.algorithm, digest.value) if digest else None
+        self._part = wanted.path.with_name(wanted.path.name + ".part")
+        self._journal_path = self._part.with_name(self._part.name + ".journal")
+        self._journal = Journal()
+        self._number: int | None = None
+        self._resumed = 0
+        self._downloaded = 0
+        self._saving = asyncio.Lock()
+
+    @property
+    def _entry(self) -> Entry:
+        identity = self._sources.all[0].name
+        return self._journal.entries.setdefault(self.wanted.path.name, Entry(identity))
+
+    async def run(self) -> None:
+        lock = FileLock(self._part.with_name(self._part.name + ".lock"), thread_local=False)
+        try:
+            await asyncio.to_thread(self.wanted.path.parent.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(lock.acquire, timeout=0)
+        except Timeout as error:
+            raise LockedError(f"another process is fetching {self.wanted.path}") from error
+        except OSError as error:
+            raise storage_error("write", error, self.wanted.path) from error
+        try:
+            if not await self._is_there():
+                await self._fetch()
+        finally:
+            await asyncio.shield(asyncio.to_thread(self._unlock, lock))
+
+    def _unlock(self, lock: FileLock) -> None:
+        # Removed while still held: whoever waits for it finds out and takes a new one.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+    async def _is_there(self) -> bool:
+        """Whether the file is at its path already, as its digest tells."""
+        path, digest = self.wanted.path, self.wanted.digest
+        if digest is None or not await asyncio.to_thread(path.is_file):
+            return False
+        computed = await asyncio.to_thread(hash_file, Job(), path, digest.algorithm)
+        if computed != digest.value:
+            return False
+        self._entry.total = self._resumed = (await asyncio.to_thread(path.stat)).st_size
+        self._entry.verified = str(digest)
+        self.is_done = True
+        return True
+
+    async def _fetch(self) -> None:
+        self._journal = await read_journal(self._journal_path)
+        if self._journal.problem or self._entry.identity != self._sources.all[0].name:
+            if self._journal.problem:
+                self._transfer.tell(f"{self._journal.problem}: starting anew")
+            self._journal = Journal()
+        for restart in range(RESTARTS_MAX + 1):
+            try:
+                computed = await self._attempt()
+                break
+            except OriginChanged as error:
+                if restart == RESTARTS_MAX:
+                    raise
+                await self._forget(error.message)
+            except DigestMismatch as error:
+                culprit = self._sources.best()
+                await self._forget(f"{error.message}; it came from {culprit.name}")
+                if restart == RESTARTS_MAX or not self._sources.has_other_than(culprit):
+                    error.hint = "It was not kept. The file there is not the expected one, or was damaged."
+                    raise
+                culprit.dead = error
+        await asyncio.to_thread(self._publish)
+        self._entry.verified = computed if computed and self._digest else "none"
+        self.is_done = True
+        if self._number is not None:
+            # Lets go of the open file; thousands may follow.
+            self._engine.abandon(self._number)
+
+    async def _attempt(self) -> str | None:
+        state = self._entry.state
+        if state is not None:
+            try:
+                await self._add(self._entry.total, state)
+            except ValueError as error:
+                await self._forget(str(error))
+            else:
+                self._resumed = self.frontier
+        return await self._transfer.ask(self._sources, self._budget, self._from)
+
+    async def _from(self, source: Source) -> str | None:
+        """Begin (or go on) with ``source``; the other connections join in once the size is known."""
+        total, frontier = self._entry.total, self.frontier
+        if self._number is not None and frontier == total:
+            return await self._serve(self._feed(total, frontier), None, None)
+        if source.path is not None:
+            size = (await asyncio.to_thread(source.path.stat)).st_size
+            return await self._serve(await self._begin(size, frontier), None, None)
+        if self._number is not None:
+            source.total = total
+            source.validator = self._entry.validators.get(source.name, Validator())
+        span = Span(frontier, frontier + FIRST_SPAN_BYTES)
+        if total is not None:
+            span = Span(frontier, min(span.end, total))
+        async with self._transfer.client.get(source, span, vouched=self._digest is not None) as answer:
+            self._entry.source = source.name
+            if answer.span is None:
+                return await self._stream(source, answer)
+            assert answer.total is not None
+            feed = await self._begin(answer.total, answer.span.end)
+            self._entry.validators[source.name] = source.validator
+            flight = Flight(answer.span, source, 0.0, answer.span.start)
+            return await self._serve(feed, flight, answer)
+
+    async def _begin(self, total: int, cursor: int) -> Feed:
+        if self._number is None:
+            await self._add(total, None)
+        elif total != self._entry.total:
+            raise OriginChanged(f"the file has {total} bytes now")
+        return self._feed(total, cursor)
+
+    async def _stream(self, source: Source, answer: Answer) -> str | None:
+        """The server sends the whole file: nothing that is here can be used."""
+        if self._number is not None:
+            raise OriginChanged(f"{source.name} gives no ranges any more")
+        number = await self._add(answer.total, None)
+        feed = self._feed(answer.total or 0, 0)
+        feed.end = 0
+        self._transfer.add(feed)
+        try:
+            await self._transfer.stream(feed, answer, source)
+            return await feed.done
+        except BaseException:
+            self._engine.abandon(number)
+            self._number = None
+            raise
+        finally:
+            self._downloaded += feed.downloaded
+            self._transfer.remove(feed)
+
+    async def _serve(self, feed: Feed, flight: Flight | None, answer: Answer | None) -> str | None:
+        """Let the connections have ``feed``; the answer that is open already is the first of them."""
+        if flight is not None:
+            feed.flights.append(flight)
+        self._transfer.add(feed)
+        try:
+            if flight is not None and answer is not None:
+                try:
+                    await self._transfer.deliver(feed, flight, answer)
+                except Error:
+                    # The connections take over what did not come.
+                    feed.holes.append(Span(flight.position, flight.span.end))
+                finally:
+                    feed.flights.remove(flight)
+            return await feed.done
+        except Transient as error:
+            # The connections have spent the budget already; it is not to be spent again on the whole.
+            raise TransferError(error.message, url=error.url) from error
+        finally:
+            self._downloaded += feed.downloaded
+            self._transfer.remove(feed)
+
+    async def _add(self, total: int | None, saved: str | None) -> int:
+        self._entry.total = total
+        self._number = await asyncio.to_thread(
+            lambda: self._engine.add(
+                self.wanted.path.name,
+                total,
+                self._limits.memory_bytes,
+                file=self._part,
+                digest=self._digest,
+                saved=saved,
+            )
+        )
+        return self._number
+
+    def _feed(self, total: int, cursor: int) -> Feed:
+        assert self._number is not None
+        return Feed(
+            self.wanted.path.name,
+            self._number,
+            self._sources,
+            total,
+            cursor,
+            total,
+            self._budget,
+            vouched=self._digest is not None,
+        )
+
+    async def _forget(self, reason: str) -> None:
+        self._transfer.tell(f"{self.wanted.path.name}: {reason}. What was had of it is dropped.")
+        if self._number is not None:
+            self._engine.abandon(self._number)
+        self._number = None
+        self._resumed = 0
+        for source in self._sources.all:
+            source.forget()
+        self._journal = Journal()
+        await asyncio.to_thread(self._journal_path.unlink, missing_ok=True)
+        await asyncio.to_thread(self._part.unlink, missing_ok=True)
+
+    def _publish(self) -> None:
+        try:
+            self._part.replace(self.wanted.path)
+            self._journal_path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error("publish", error, self.wanted.path) from error
+
+    # ---- journal and screen ------------------------------------------------------------------------
+
+    @property
+    def frontier(self) -> int:
+        """Bytes of it that are done with."""
+        if self._number is None:
+            return self._resumed if self.is_done else 0
+        return self._engine.status(self._number)[1]
+
+    async def save(self) -> None:
+        """Write its journal."""
+        async with self._saving:
+            if self._remember():
+                await write_journal(self._journal_path, self._journal)
+
+    def save_now(self) -> None:
+        """Write its journal at once."""
+        if self._remember():
+            write_journal_now(self._journal_path, self._journal)
+
+    def _remember(self) -> bool:
+        if self._number is None or self.is_done or self._entry.total is None:
+            return False
+        self._entry.state = self._engine.save(self._number)
+        return True
+
+    @property
+    def progress(self) -> ArchiveProgress:
+        """Where it stands."""
+        total, name = self._entry.total, self.wanted.path.name
+        if self.is_done:
+            return ArchiveProgress(name, total, total or 0, self._resumed, total or 0, state="done")
+        if self._number is None:
+            return ArchiveProgress(name, total)
+        arrived, frontier, _, _ = self._engine.status(self._number)
+        return ArchiveProgress(name, total, arrived, self._resumed, frontier, state="receiving")
+
+    @property
+    def report(self) -> ArchiveReport:
+        """What became of it."""
+        return ArchiveReport(
+            name=self.wanted.path.name,
+            bytes=self._entry.total or 0,
+            bytes_downloaded=self._downloaded,
+            bytes_resumed=self._resumed,
+            verified=self._entry.verified.partition(":")[0] or "none",
+            url=self._entry.source or self._sources.all[0].name,
+        )

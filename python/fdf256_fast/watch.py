@@ -1,0 +1,130 @@
+"""What goes on beside the bytes: journal and screen, several jobs at once and their first error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Protocol
+
+from fdf256_fast.errors import Error, TransferError
+from fdf256_fast.progress import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Iterable
+
+    from fdf256_fast.limits import Limits
+    from fdf256_fast.progress import ArchiveProgress, Progress
+    from fdf256_fast.transfer import Transfer
+
+__all__ = ["Watched", "all_of", "watching"]
+
+JOURNAL_SECONDS = 0.5
+"""Longest time between two journals while anything moves."""
+
+JOURNAL_MEMORY_SHARE = 1 / 8
+"""And the most bytes, as a share of the memory budget: on a fast link half a second is too long."""
+
+SCREEN_SECONDS = 0.1
+"""How often counters are read for the screen."""
+
+POLL_SECONDS = 0.05
+
+
+class Watched(Protocol):
+    """A run that can be journalled and shown."""
+
+    @property
+    def frontier(self) -> int:
+        """Bytes that are done with; a journal is due when it has moved."""
+
+    @property
+    def archives(self) -> tuple[ArchiveProgress, ...]:
+        """Where each archive or file stands."""
+
+    async def save(self) -> None:
+        """Write the journal."""
+
+    def save_now(self) -> None:
+        """Write the journal without an event loop's help."""
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    run: Watched, transfer: Transfer, limits: Limits, progress: Progress
+) -> AsyncIterator[None]:
+    """Keep journal and screen up to date until the block ends.
+
+    When it ends early, for whatever reason, a last journal keeps what is verified by then.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    def show() -> None:
+        progress.updated(
+            Snapshot(
+                archives=run.archives,
+                seconds=loop.time() - started,
+                rate=transfer.meter.rate,
+                connections=transfer.connections,
+                retries=transfer.retries,
+            )
+        )
+
+    async def watch() -> None:
+        saved_at, saved_bytes, shown_at = loop.time(), run.frontier, 0.0
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            now = loop.time()
+            if now - shown_at >= SCREEN_SECONDS:
+                shown_at = now
+                show()
+            moved = run.frontier - saved_bytes
+            due = moved != 0 and now - saved_at >= JOURNAL_SECONDS
+            if due or abs(moved) >= limits.memory_bytes * JOURNAL_MEMORY_SHARE:
+                saved_bytes += moved
+                await run.save()
+                saved_at = loop.time()
+
+    # A task of the transfer's group: an error in it (a journal that cannot be written) ends the run.
+    watcher = transfer.beside(watch())
+    try:
+        yield
+    except BaseException:
+        run.save_now()
+        raise
+    finally:
+        watcher.cancel()
+        show()
+
+
+async def all_of(jobs: Iterable[Awaitable[None]]) -> None:
+    """Do all of them at once; the first error ends the others and is raised as it is."""
+
+    async def one(job: Awaitable[None]) -> None:
+        await job
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(one(job))
+    except* Error as errors:
+        raise _with_hint(_first(errors)) from None
+
+
+def _first(errors: BaseExceptionGroup[Error]) -> Error:
+    found: BaseException = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, Error)
+    return found
+
+
+def _with_hint(error: Error) -> Error:
+    """What to do when no source delivers."""
+    if isinstance(error, TransferError) and not error.hint:
+        error.hint = (
+            "What arrived is kept: run the same command again to go on. If the host stays away, give "
+            "--mirror URL or --mirror FOLDER with the archives from elsewhere; they are held to the "
+            "same digests."
+        )
+    return error
