@@ -113,12 +113,14 @@ def running_nginx(program: str, files: Path) -> Iterator[Nginx]:
         configuration = _CONFIGURATION.format(user=_user(), workers=_WORKERS, port=port)
         (prefix / "nginx.conf").write_text(configuration)
         command = [program, "-p", f"{prefix}/", "-c", "nginx.conf", "-e", "error.log"]
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        ) as process:
+        said = prefix / "said.log"
+        with (
+            said.open("wb") as output,
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
+        ):
             try:
                 url = f"http://127.0.0.1:{port}"
-                _wait_until_it_answers(process, url, prefix / "error.log")
+                _wait_until_it_answers(process, url, said, prefix / "error.log")
                 server = Nginx(url, prefix / "access.log")
                 server.traffic()  # the answers to our own questions do not count
                 yield server
@@ -142,7 +144,7 @@ def _user() -> str:
     return f"user {user} {group};\n"
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, errors: Path) -> None:
+def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, *said: Path) -> None:
     opener = build_opener(ProxyHandler({}))
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
@@ -152,8 +154,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, errors: P
             return  # 404: it runs
         except OSError:
             time.sleep(0.02)
-    said = errors.read_text() if errors.exists() else ""
-    raise RuntimeError(f"nginx does not start: {said or process.poll()}")
+    words = "".join(path.read_text() for path in said if path.exists())
+    raise RuntimeError(f"nginx does not start: {words or process.poll()}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

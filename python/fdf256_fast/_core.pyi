@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, TypeAlias, final
 
-__all__ = ["Directory", "Engine", "Job", "Staging", "hash_file", "write_manifest"]
+__all__ = ["Directory", "Engine", "Job", "Receiver", "Staging", "hash_file", "write_manifest"]
 
 _Path: TypeAlias = str | PathLike[str]
 _Event: TypeAlias = (
@@ -41,6 +41,8 @@ class Directory:
     @staticmethod
     def check_disjoint(directories: list[Directory]) -> None:
         """Raises MemberError when two archives would write the same file."""
+    def first_missing(self, staging: Staging) -> str | None:
+        """The first member that is not in ``staging`` at its full size; None when all are there."""
     @property
     def members(self) -> int:
         """How many members there are, directories included."""
@@ -86,6 +88,8 @@ class Engine:
         """
     def write(self, archive: int, offset: int, data: bytes) -> None:
         """Takes a chunk; ``data`` is kept, not copied."""
+    def receiver(self) -> Receiver:
+        """A buffer to read into, for one connection."""
     def read_local(self, archive: int, path: _Path, start: int, end: int) -> None:
         """Takes ``start..end`` from a local copy of the archive.  Raises StorageError."""
     def set_total(self, archive: int, total: int) -> None:
@@ -110,6 +114,20 @@ class Engine:
         """Stops everything within 100 ms."""
     def close(self) -> None:
         """Waits for the worker threads to end."""
+
+@final
+class Receiver:
+    """A writable buffer: room for the next read of one connection.
+
+    What was read goes into the window where it lies.  A view of it is good for one read: take a new one
+    after each ``filled``.
+    """
+
+    def aim(self, archive: int, start: int, end: int) -> None:
+        """What is read from now on are the bytes ``start..end`` of ``archive``."""
+    def filled(self, length: int) -> None:
+        """So many bytes were read into the last view.  Raises ValueError for more than its size."""
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 def hash_file(job: Job, path: _Path, algorithm: str) -> str:
     """The digest of a whole file, in hexadecimal.

@@ -10,8 +10,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fdf256_fast._core import Staging
 from fdf256_fast.ends import EndReader
-from fdf256_fast.errors import DigestMismatch, Error, IntegrityError
+from fdf256_fast.errors import DigestMismatch, Error, IntegrityError, TransferError
 from fdf256_fast.journal import Entry, Journal
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from fdf256_fast._core import Directory, Engine, Staging
+    from fdf256_fast._core import Directory, Engine
     from fdf256_fast.catalog import Archive
     from fdf256_fast.limits import Limits
     from fdf256_fast.workspace import Workspace
@@ -59,6 +60,7 @@ class ArchiveRun:
         self._number: int | None = None
         self._resumed = 0
         self._downloaded = 0
+        self._end_kept_bytes = 0
         self._is_spooling = False
         digest = archive.digest
         identity = f"{archive.file_name} {digest or archive.urls[0]}"
@@ -74,17 +76,34 @@ class ArchiveRun:
         if self._entry.identity != self._identity:
             await self._forget("the catalog has another digest for it now")
         if self._entry.verified:
-            self.directory = await self._end_reader().kept(self.archive.name)
-            if self.directory is not None:
-                self._resumed = self.directory.total
+            problem = await self._take_up_verified()
+            if not problem:
                 return
-            await self._forget("what an earlier run left of it is damaged")
+            await self._forget(problem)
         await self._repeat(self._read_directory)
 
-    async def run(self, staging: Staging) -> None:
+    async def _take_up_verified(self) -> str:
+        """Use what an earlier run has finished; returns what is wrong with it, or nothing."""
+        workspace, name = self._shared.workspace, self.archive.name
+        if self._shared.keep_archives and not await asyncio.to_thread(
+            (workspace.archives / self.archive.file_name).is_file
+        ):
+            return "the earlier run did not keep the archive"
+        directory = await self._end_reader().kept(name)
+        if directory is None:
+            return "what an earlier run left of it is damaged"
+        staging = await asyncio.to_thread(Staging, workspace.staging(name))
+        missing = await asyncio.to_thread(directory.first_missing, staging)
+        if missing is not None:
+            return f"{missing} is no longer in the staging folder as it was left"
+        self.directory = directory
+        self._resumed = directory.total
+        return ""
+
+    async def run(self) -> None:
         """Get, check and unpack all of it.  Raises IntegrityError, TransferError, StorageError."""
         if not self._entry.verified:
-            await self._repeat(lambda: self._get(staging))
+            await self._repeat(self._get)
 
     def save(self) -> None:
         """Bring the journal's entry up to date."""
@@ -149,6 +168,13 @@ class ArchiveRun:
                 if restart == RESTARTS_MAX:
                     raise
                 await self._forget(error.message)
+            except TransferError as error:
+                # Addresses are often opaque; the name tells what is missing.
+                error.message = f"{self.archive.name}: {error.message}"
+                for source in self.sources.all:
+                    if source.dead is not None and source.dead is not error:
+                        error.message += f"; before that, {source.dead.message}"
+                raise
             except IntegrityError as error:
                 # Members that pass and a digest that does not, or a directory that cannot be: whoever
                 # sent this does not have the archive.
@@ -173,7 +199,7 @@ class ArchiveRun:
             source.forget()
         self._entry = Entry(self._identity)
         self._shared.journal.entries[name] = self._entry
-        await asyncio.to_thread(self._shared.workspace.forget_archive, name)
+        await asyncio.to_thread(self._shared.workspace.forget_archive, name, self.archive.file_name)
         await self._shared.save()
 
     def _explained(self, error: IntegrityError) -> Error:
@@ -198,8 +224,11 @@ class ArchiveRun:
 
     async def _read_directory(self) -> None:
         async def read(source: Source) -> None:
+            before = self._downloaded
             found = await self._end_reader().read(self.archive.name, source)
             self.directory, self._tail = found or (None, b"")
+            # What of the end was on disk already counts as resumed, like the rest.
+            self._end_kept_bytes = max(0, len(self._tail) - (self._downloaded - before))
             self._entry.source = source.name
 
         await self._shared.transfer.ask(self.sources, self._budget, read)
@@ -210,17 +239,17 @@ class ArchiveRun:
 
     # ---- the bytes ---------------------------------------------------------------------------------
 
-    async def _get(self, staging: Staging) -> None:
+    async def _get(self) -> None:
         if self.directory is None:
             await self._read_directory()
         if self.directory is None:
-            await self._spool(staging)
+            await self._spool()
         else:
-            await self._unpack(staging, self.directory)
+            await self._unpack(self.directory)
 
-    async def _unpack(self, staging: Staging, directory: Directory) -> None:
+    async def _unpack(self, directory: Directory) -> None:
         """The one pass: spans from anywhere, members as they come."""
-        number = await self._add_unpacking(staging, directory, self._digest, kept=self._kept_part())
+        number = await self._add_unpacking(directory, self._digest, kept=self._kept_part())
         tail, self._tail = self._tail, b""
         tail_start = directory.total - len(tail)
         frontier = self.frontier
@@ -233,13 +262,13 @@ class ArchiveRun:
 
     async def _add_unpacking(
         self,
-        staging: Staging,
         directory: Directory,
         digest: tuple[str, str | None] | None,
         *,
         kept: Path | None,
     ) -> int:
         workspace, name = self._shared.workspace, self.archive.name
+        staging = await asyncio.to_thread(Staging, workspace.staging(name))
 
         def add(saved: str | None) -> int:
             return self._shared.engine.add(
@@ -259,10 +288,11 @@ class ArchiveRun:
             self._shared.transfer.tell(f"{error}; {name} starts anew")
             self._entry.state = None
             self._number = await asyncio.to_thread(add, None)
-        self._resumed = self.frontier
+        if self.frontier:
+            self._resumed = max(self.frontier, min(directory.total, self.frontier + self._end_kept_bytes))
         return self._number
 
-    async def _spool(self, staging: Staging) -> None:
+    async def _spool(self) -> None:
         """The slower path with the same guarantees: the whole archive to a part file, over one stream,
         and from there like any local archive.
         """
@@ -278,7 +308,7 @@ class ArchiveRun:
         assert found is not None
         directory = self.directory = found[0]
         self._is_spooling = False
-        number = await self._add_unpacking(staging, directory, None, kept=None)
+        number = await self._add_unpacking(directory, None, kept=None)
         feed = self._feed(number, directory.total, cursor=0, end=directory.total)
         feed.sources = Sources([local])
         await self._serve(feed)
@@ -338,13 +368,15 @@ class ArchiveRun:
 
     async def _verified(self, digest: str) -> None:
         self._entry.verified = digest
+        self._entry.digest = str(self.archive.digest or "")
+        self._entry.members = self.directory.members if self.directory else None
         self._entry.state = None
         await self._shared.save()
 
     def _kept_part(self) -> Path | None:
         if not self._shared.keep_archives:
             return None
-        return self._shared.workspace.archives / f"{self.archive.file_name}.part"
+        return self._shared.workspace.kept_part(self.archive.file_name)
 
     def _keep(self, part: Path | None) -> None:
         assert part is not None

@@ -18,12 +18,13 @@ import aiohttp
 from aiohttp import hdrs
 
 from fdf256_fast.errors import Error, StatusError, TransferError
+from fdf256_fast.pour import Pour, Receiver
 from fdf256_fast.retry import Transient, retry_after_seconds, status_is_retried
 from fdf256_fast.sources import OriginChanged, Source, Validator, redacted
 from fdf256_fast.spans import ContentRange, Span, parse_content_range, range_header
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 ClientSession = aiohttp.ClientSession
 """Callers may pass their own."""
@@ -42,9 +43,12 @@ _EXPIRED = frozenset({401, 403, 404, 410})
 class Answer:
     """An answer whose headers passed; the body is still on its way."""
 
-    def __init__(self, response: aiohttp.ClientResponse, source: Source, span: Span | None) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, source: Source, span: Span | None, timeout_seconds: float
+    ) -> None:
         self._response = response
         self._source = source
+        self._timeout_seconds = timeout_seconds
         self.span = span
         """The span that the body is, None where the server sends the whole file instead."""
         self.total = source.total
@@ -55,6 +59,51 @@ class Answer:
         """Drop the connection: somebody else was faster."""
         self.abandoned = True
         self._response.close()
+
+    async def pour(
+        self, receiver: Receiver, write: Callable[[bytes], None], heard: Callable[[int], None]
+    ) -> None:
+        """The body, read into ``receiver`` where the transport allows it, given to ``write`` where not.
+
+        ``heard`` is called with the length of each read.  What the HTTP library has read already, with the
+        headers, goes to ``write`` first; the caller then aims the receiver behind it.  Raises Transient
+        when the body breaks off.
+        """
+        transport = self._plain_transport()
+        stream = self._response.content
+        if transport is not None and self.span is not None:
+            first = stream.read_nowait()
+            left = self.span.length - len(first)
+            if first:
+                write(first)
+                heard(len(first))
+            # Beyond this the library may have stopped in the middle of what it had read.
+            if left > 0 and len(first) < READ_BUFFER_BYTES:
+                pour = Pour(transport, receiver, left, self._timeout_seconds, heard)
+                try:
+                    await pour.done
+                except OSError as error:
+                    raise _transient(error, self._source) from error
+                # The library's own parser has not seen the rest; it gets a new one with the next request.
+                stream.feed_eof()
+                return
+            self.span = Span(self.span.start + len(first), self.span.end)
+        async for chunk in self.chunks():
+            write(chunk)
+            heard(len(chunk))
+
+    def _plain_transport(self) -> asyncio.Transport | None:
+        """The transport, if the rest of the body is nothing but the body's bytes on it."""
+        connection = self._response.connection
+        if connection is None or self.span is None or self._response.content.is_eof():
+            return None
+        if (
+            self._response.content_length != self.span.length
+            or hdrs.TRANSFER_ENCODING in self._response.headers
+        ):
+            return None
+        transport = connection.transport
+        return transport if isinstance(transport, asyncio.Transport) and not transport.is_closing() else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it arrives and not joined.  Raises Transient when it breaks off."""
@@ -124,7 +173,7 @@ class Client:
             headers[hdrs.RANGE] = f"bytes=-{tail_bytes}"
         response = await self._request(source, headers, vouched=vouched)
         try:
-            yield _check(response, source, span, tail_bytes)
+            yield _check(response, source, span, tail_bytes, self._timeout_seconds)
         finally:
             # Closing is right in any case: an answer that was read to its end has given its connection
             # back already.
@@ -196,7 +245,13 @@ class Client:
             raise _transient(error, source) from error
 
 
-def _check(response: aiohttp.ClientResponse, source: Source, span: Span | None, tail_bytes: int) -> Answer:
+def _check(
+    response: aiohttp.ClientResponse,
+    source: Source,
+    span: Span | None,
+    tail_bytes: int,
+    timeout_seconds: float,
+) -> Answer:
     """Whether the answer is what was asked for."""
     status = response.status
     encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
@@ -206,17 +261,21 @@ def _check(response: aiohttp.ClientResponse, source: Source, span: Span | None, 
             url=source.name,
         )
     if status == 206 and (span is not None or tail_bytes):
-        return _check_partial(response, source, span, tail_bytes)
+        return _check_partial(response, source, span, tail_bytes, timeout_seconds)
     if status == 416:
-        return _check_unsatisfiable(response, source)
+        return _check_unsatisfiable(response, source, timeout_seconds)
     if status != 200:
         raise _status_error(response, source)
     _remember(source, response.content_length, _validator(response))
-    return Answer(response, source, None)
+    return Answer(response, source, None, timeout_seconds)
 
 
 def _check_partial(
-    response: aiohttp.ClientResponse, source: Source, span: Span | None, tail_bytes: int
+    response: aiohttp.ClientResponse,
+    source: Source,
+    span: Span | None,
+    tail_bytes: int,
+    timeout_seconds: float,
 ) -> Answer:
     content_range = parse_content_range(response.headers.get(hdrs.CONTENT_RANGE))
     if content_range is None or content_range.span is None:
@@ -231,16 +290,16 @@ def _check_partial(
     if response.content_length not in {None, got.length}:
         raise Transient("a 206 answer whose length contradicts its Content-Range", url=source.name)
     _remember(source, total, _validator(response))
-    return Answer(response, source, got)
+    return Answer(response, source, got, timeout_seconds)
 
 
-def _check_unsatisfiable(response: aiohttp.ClientResponse, source: Source) -> Answer:
+def _check_unsatisfiable(response: aiohttp.ClientResponse, source: Source, timeout_seconds: float) -> Answer:
     """An empty file has no range to give; any other 416 means that it is not the file we knew."""
     content_range = parse_content_range(response.headers.get(hdrs.CONTENT_RANGE)) or ContentRange(None, None)
     if content_range.total == 0:
         _remember(source, 0, _validator(response))
         response.close()
-        return Answer(response, source, Span(0, 0))
+        return Answer(response, source, Span(0, 0), timeout_seconds)
     if source.total is not None and content_range.total not in {None, source.total}:
         _remember(source, content_range.total, Validator())
     raise _status_error(response, source)

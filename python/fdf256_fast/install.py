@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fdf256_fast._core import Directory, Engine, Job, Staging, write_manifest
+from fdf256_fast._core import Directory, Engine, Job, write_manifest
 from fdf256_fast.archive_run import ArchiveRun, Shared
 from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
 from fdf256_fast.errors import Error, StorageError, UsageError
-from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
+from fdf256_fast.journal import Entry, Journal, read_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.publish import missing_file, publish
@@ -31,7 +31,7 @@ from fdf256_fast.watch import all_of, watching
 from fdf256_fast.workspace import Workspace, storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["Options", "install", "install_catalog"]
 
@@ -120,13 +120,17 @@ async def install_catalog(
             folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="fdf256-")
             stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
             workspace = Workspace(target, Path(folder))
+            journal = Journal()
         else:
             workspace = Workspace.of(target)
             await stack.enter_async_context(workspace.locked())
+            journal = await _finished_journal(workspace, progress)
             done = await asyncio.to_thread(_already_installed, workspace, archives, options)
             if done is not None:
+                if not options.keep_workspace:
+                    await asyncio.to_thread(workspace.remove)
                 return done
-        run = _Run(workspace, catalog, archives, options, progress, started)
+        run = _Run(workspace, catalog, archives, options, progress, started, journal)
         return await run.run(session)
 
 
@@ -141,6 +145,7 @@ class _Run:
         options: Options,
         progress: Progress,
         started: float,
+        journal: Journal,
     ) -> None:
         self._workspace = workspace
         self._catalog = catalog
@@ -148,18 +153,15 @@ class _Run:
         self._options = options
         self._progress = progress
         self._started = started
-        self._journal = Journal()
+        self._journal = journal
         self._saving = asyncio.Lock()
+        self._is_published = False
         self._runs: list[ArchiveRun] = []
         self._transfer: Transfer | None = None
 
     async def run(self, session: ClientSession | None) -> Report:
         self._progress.started(f"{self._catalog.title} → {self._workspace.target}")
         try:
-            self._journal = await read_journal(self._workspace.journal)
-            if self._journal.problem:
-                self._progress.message(f"{self._journal.problem}: starting anew")
-                await asyncio.to_thread(self._workspace.clean)
             return await self._transfer_all(session)
         finally:
             self._progress.finished()
@@ -179,16 +181,23 @@ class _Run:
                 self.save,
                 self._options.keep_archives,
             )
-            self._runs = [
-                ArchiveRun(archive, _sources(archive, self._options.mirrors), shared)
-                for archive in self._archives
-            ]
+            located = await asyncio.to_thread(self._locate)
+            self._runs = [ArchiveRun(archive, located[archive.name], shared) for archive in self._archives]
             async with watching(self, transfer, limits, self._progress):
                 try:
                     return await self._work()
                 except Error as error:
                     error.report = self._report(0)
                     raise
+
+    def _locate(self) -> dict[str, Sources]:
+        """Mirrors first, then the catalog's own addresses."""
+        found = {}
+        for archive in self._archives:
+            mirrors = [_on_mirror(mirror, archive.file_name) for mirror in self._options.mirrors]
+            own = map(Source.parse, archive.urls)
+            found[archive.name] = Sources(source for source in (*mirrors, *own) if source is not None)
+        return found
 
     async def _work(self) -> Report:
         await all_of(run.prepare() for run in self._runs)
@@ -197,9 +206,7 @@ class _Run:
         if self._options.dry_run:
             return self._report(sum(directory.members for directory in directories))
         await asyncio.to_thread(self._check_space)
-        staging = await asyncio.to_thread(Staging, self._workspace.staging)
-        if self._journal.phase == "transfer":
-            await all_of(run.run(staging) for run in self._runs)
+        await all_of(run.run() for run in self._runs)
         files = await self._publish()
         return self._report(files)
 
@@ -224,13 +231,16 @@ class _Run:
 
     async def _publish(self) -> int:
         """Manifest, then renames, then the record; each can be repeated after a crash."""
-        workspace = self._workspace
-        if self._journal.phase == "transfer":
-            await asyncio.to_thread(self._write_manifest)
-            self._journal.phase = "publish"
-            await self.save()
-        await asyncio.to_thread(publish, workspace)
-        return await asyncio.to_thread(self._finish)
+        await asyncio.to_thread(self._write_manifest)
+        largest_first = sorted(self._runs, key=lambda run: run.progress.size or 0, reverse=True)
+        self._journal.publishing = [run.archive.name for run in largest_first]
+        await self.save()
+        async with self._saving:
+            self._is_published = True
+        files = await asyncio.to_thread(_finish_publishing, self._workspace, self._journal)
+        if not self._options.keep_workspace:
+            await asyncio.to_thread(self._workspace.remove)
+        return files
 
     def _write_manifest(self) -> None:
         workspace = self._workspace
@@ -241,40 +251,6 @@ class _Run:
             fresh = _names(workspace.next_manifest)
             with workspace.manifest.open("rb") as old, workspace.next_manifest.open("ab") as out:
                 out.writelines(line for line in old if line[66:] not in fresh)
-
-    def _finish(self) -> int:
-        workspace = self._workspace
-        try:
-            if workspace.next_manifest.exists():
-                workspace.next_manifest.replace(workspace.manifest)
-            with workspace.manifest.open("rb") as lines:
-                files = sum(1 for _ in lines)
-            if self._options.keep_workspace:
-                self._write_installed(files)
-                workspace.clean()
-            else:
-                workspace.remove()
-        except OSError as error:
-            raise storage_error("finish", error, workspace.target) from error
-        return files
-
-    def _write_installed(self, files: int) -> None:
-        record = _read_installed(self._workspace) or {"archives": {}}
-        digests = {archive.name: str(archive.digest or "") for archive in self._archives}
-        for run in self._runs:
-            report = run.report
-            record["archives"][report.name] = {
-                "digest": digests[report.name],
-                "bytes": report.bytes,
-                "members": report.members,
-                "verified": report.verified,
-                "url": report.url,
-            }
-        record |= {"version": 1, "catalog": self._catalog.name, "title": self._catalog.title, "files": files}
-        record["installed"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        fresh = self._workspace.installed.with_suffix(".new")
-        fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        fresh.replace(self._workspace.installed)
 
     def _report(self, files: int) -> Report:
         assert self._transfer is not None
@@ -302,6 +278,8 @@ class _Run:
     async def save(self) -> None:
         """Write the journal."""
         async with self._saving:
+            if self._is_published:
+                return
             for run in self._runs:
                 run.save()
             await write_journal(self._workspace.journal, self._journal)
@@ -310,14 +288,8 @@ class _Run:
         """The last journal of a run that ends early: what is verified by now stays so."""
         for run in self._runs:
             run.save()
-        if self._workspace.home.is_dir():
+        if self._workspace.home.is_dir() and not self._is_published:
             write_journal_now(self._workspace.journal, self._journal)
-
-
-def _sources(archive: Archive, mirrors: Sequence[str]) -> Sources:
-    """Mirrors first, then the catalog's own addresses."""
-    located = [_on_mirror(mirror, archive.file_name) for mirror in mirrors]
-    return Sources(source for source in (*located, *map(Source.parse, archive.urls)) if source is not None)
 
 
 def _on_mirror(mirror: str, file_name: str) -> Source | None:
@@ -331,13 +303,69 @@ def _on_mirror(mirror: str, file_name: str) -> Source | None:
     return Source.parse(str(path)) if path.is_file() else None
 
 
+# ---- publishing --------------------------------------------------------------------------------------
+
+
+async def _finished_journal(workspace: Workspace, progress: Progress) -> Journal:
+    """The journal, after what an earlier run was publishing is published."""
+    journal = await read_journal(workspace.journal)
+    if journal.problem:
+        progress.message(f"{journal.problem}: starting anew")
+        await asyncio.to_thread(workspace.clean)
+    if journal.publishing:
+        await asyncio.to_thread(_finish_publishing, workspace, journal)
+    return Journal(entries=journal.entries)
+
+
+def _finish_publishing(workspace: Workspace, journal: Journal) -> int:
+    """Move what the journal says is verified, record it, and drop what only its transfer needed.
+
+    Returns how many files the manifest has.  Progress of archives that are not published stays.
+    """
+    publish(workspace, journal.publishing)
+    try:
+        if workspace.next_manifest.exists():
+            workspace.next_manifest.replace(workspace.manifest)
+        with workspace.manifest.open("rb") as lines:
+            files = sum(1 for _ in lines)
+        _record(workspace, {name: journal.entries[name] for name in journal.publishing}, files)
+        for name in journal.publishing:
+            entry = journal.entries.pop(name)
+            workspace.forget_archive(name, entry.identity.partition(" ")[0])
+        journal.publishing = []
+        if journal.entries:
+            write_journal_now(workspace.journal, journal)
+        else:
+            workspace.clean()
+    except OSError as error:
+        raise storage_error("finish", error, workspace.target) from error
+    return files
+
+
+def _record(workspace: Workspace, entries: Mapping[str, Entry], files: int) -> None:
+    """Bring ``installed.json`` up to date."""
+    record = _read_installed(workspace) or {"archives": {}}
+    for name, entry in entries.items():
+        record["archives"][name] = {
+            "digest": entry.digest,
+            "bytes": entry.total,
+            "members": entry.members,
+            "verified": entry.verified.partition(":")[0],
+            "url": entry.source,
+        }
+    record |= {"version": 1, "files": files, "installed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    fresh = workspace.installed.with_suffix(".new")
+    fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(workspace.installed)
+
+
 # ---- what is there already -------------------------------------------------------------------------
 
 
 def _already_installed(workspace: Workspace, archives: Sequence[Archive], options: Options) -> Report | None:
     """The report of a target that is complete; None when there is something to do."""
     record = _read_installed(workspace)
-    if record is None or not options.keep_workspace or workspace.journal.exists():
+    if record is None:
         return None
     known = record["archives"]
     if any(known.get(archive.name, {}).get("digest") != str(archive.digest or "") for archive in archives):

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import aiofiles
 import aiofiles.os
@@ -25,8 +25,6 @@ __all__ = ["Entry", "Journal", "read_journal", "write_journal"]
 
 VERSION = 1
 
-Phase = Literal["transfer", "publish"]
-
 
 @dataclass(slots=True)
 class Entry:
@@ -36,7 +34,7 @@ class Entry:
     archive.  ``total`` is its size in bytes, ``validators`` what each source showed, by the source's
     name; ``directory_start`` where the bytes kept of its end start; ``state`` is the core's saved state,
     and ``verified`` the digest of a finished archive (empty while unfinished, ``crc32`` or ``none``
-    where there is no digest).
+    where there is no digest).  ``digest`` and ``members`` are for the record of what is installed.
     """
 
     identity: str
@@ -46,13 +44,19 @@ class Entry:
     state: str | None = None
     verified: str = ""
     source: str = ""
+    digest: str = ""
+    members: int | None = None
 
 
 @dataclass(slots=True)
 class Journal:
-    """All archives of a target; ``phase`` is ``publish`` once everything is verified."""
+    """All archives of a target.
 
-    phase: Phase = "transfer"
+    ``publishing`` names those that are verified and on their way from staging to the target; their manifest
+    is written.  Whatever the next run wants, it finishes that first.
+    """
+
+    publishing: list[str] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
     problem: str = ""
     """Why an existing journal could not be used, empty if it could or there was none."""
@@ -100,23 +104,25 @@ def write_journal_now(path: Path, journal: Journal) -> None:
 def render(journal: Journal) -> str:
     """The journal as text."""
     entries = {name: asdict(entry) for name, entry in journal.entries.items()}
-    return json.dumps({"version": VERSION, "phase": journal.phase, "archives": entries}, indent=1)
+    return json.dumps({"version": VERSION, "publishing": journal.publishing, "archives": entries}, indent=1)
 
 
 def _parse(raw: Any) -> Journal:
-    if raw["version"] != VERSION or raw["phase"] not in {"transfer", "publish"}:
+    if raw["version"] != VERSION:
         raise ValueError
-    journal = Journal(phase=raw["phase"])
+    journal = Journal(publishing=list(raw["publishing"]))
     for name, values in raw["archives"].items():
         values["validators"] = {
             source: Validator(**validator) for source, validator in values["validators"].items()
         }
         entry = Entry(**values)
-        numbers = (entry.total, entry.directory_start)
-        texts = (entry.identity, entry.verified, entry.source)
+        numbers = (entry.total, entry.directory_start, entry.members)
+        texts = (entry.identity, entry.verified, entry.source, entry.digest)
         if not all(number is None or (type(number) is int and number >= 0) for number in numbers):
             raise ValueError
         if not all(isinstance(text, str) for text in texts) or not isinstance(entry.state, str | None):
             raise ValueError
         journal.entries[name] = entry
+    if not all(journal.entries[name].verified for name in journal.publishing):
+        raise ValueError
     return journal

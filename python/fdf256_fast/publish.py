@@ -7,40 +7,44 @@ staging is still to be moved.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdf256_fast.workspace import storage_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fdf256_fast.workspace import Workspace
 
 __all__ = ["missing_file", "publish"]
 
 
-def publish(workspace: Workspace) -> None:
-    """Move everything from staging to the target, whole folders at once where they are new there.
+def publish(workspace: Workspace, names: Iterable[str]) -> None:
+    """Move the files of the archives ``names`` from staging to the target.
 
-    Files of the same name in the target are replaced.  Raises StorageError.
+    Whole folders at once where they are new there, so the largest archive should come first.  Files of the
+    same name in the target are replaced.  Raises StorageError.
     """
     try:
-        if workspace.staging.is_dir():
-            _move_into(workspace.staging, workspace.target)
+        for name in names:
+            staged = workspace.staging(name)
+            if staged.is_dir():
+                _move_into(os.fspath(staged), os.fspath(workspace.target))
+                staged.rmdir()
     except OSError as error:
         raise storage_error("publish", error, workspace.target) from error
 
 
-def _move_into(source: Path, destination: Path) -> None:
+def _move_into(source: str, destination: str) -> None:
     with os.scandir(source) as entries:
         found = list(entries)
     for entry in found:
-        goal = destination / entry.name
-        is_folder = entry.is_dir(follow_symlinks=False)
-        if is_folder and os.path.lexists(goal):
-            _move_into(Path(entry.path), goal)
-            Path(entry.path).rmdir()
+        goal = f"{destination}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False) and os.path.lexists(goal):
+            _move_into(entry.path, goal)
+            os.rmdir(entry.path)  # noqa: PTH106 - strings all the way: there may be 250,000 of them
         else:
-            Path(entry.path).replace(goal)
+            os.replace(entry.path, goal)  # noqa: PTH105
 
 
 def missing_file(workspace: Workspace) -> str | None:

@@ -14,7 +14,7 @@ import random
 import statistics
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
 
 from fdf256_fast.errors import Error, StorageError, TransferError
 from fdf256_fast.meter import Meter, Pacer
@@ -25,13 +25,20 @@ from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from fdf256_fast._core import Engine
+    from fdf256_fast._core import Engine, Receiver
     from fdf256_fast.client import Answer, Client
     from fdf256_fast.limits import Limits
 
 __all__ = ["Feed", "Flight", "Transfer"]
 
 T = TypeVar("T")
+Event: TypeAlias = (
+    tuple[Literal["moved"]]
+    | tuple[Literal["damaged"], int, int, int, Exception]
+    | tuple[Literal["finished"], int, str | None]
+    | tuple[Literal["failed"], int, Exception]
+)
+"""What the engine tells: see ``Engine.wait``."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +58,11 @@ HEDGE_SECONDS_MIN = 1.0
 HEDGE_FACTOR = 3.0
 """A span that takes this many times the usual is raced by a second request."""
 
+TELL_SECONDS = 1.0
+"""A retry that waits longer than this is told of, once for each reason."""
+
 EVENT_PATIENCE_SECONDS = 0.5
+HEAR_SECONDS = 0.01
 STEER_SECONDS = 0.1
 
 
@@ -114,6 +125,11 @@ class Feed:
         return self.unrequested + sum(flight.span.end - flight.position for flight in self.flights)
 
 
+def _is_over(feed: Feed, flight: Flight) -> bool:
+    """Whether nobody wants this flight any more."""
+    return flight.abandoned or feed.done.done()
+
+
 class Transfer:
     """Runs the connections of one run, for as long as it is entered.
 
@@ -126,14 +142,17 @@ class Transfer:
         self.limits = limits
         self.tell = tell
         self.retries = 0
+        self._told: set[str] = set()
         self._clock = asyncio.get_running_loop().time
         self.meter = Meter(self._clock)
         # Local copies do not count as download, but the windows follow their speed too.
         self._flow = Meter(self._clock)
         self.feeds: list[Feed] = []
         self._by_number: dict[int, Feed] = {}
+        self._early: dict[int, list[Event]] = {}
         self._pacer = Pacer(limits.rate, self._clock)
         self._wake = asyncio.Event()
+        self._idle: deque[asyncio.Future[tuple[Feed, Flight]]] = deque()
         self._span_seconds: deque[float] = deque(maxlen=64)
         self._random = random.Random()
         self._ahead_bytes: float = AHEAD_BYTES_START
@@ -164,8 +183,10 @@ class Transfer:
         """Serve ``feed`` from now on."""
         self.feeds.append(feed)
         self._by_number[feed.number] = feed
+        for event in self._early.pop(feed.number, []):
+            self._act_on(event)
         self._set_windows()
-        self._wake.set()
+        self._dispatch()
 
     def remove(self, feed: Feed) -> None:
         """Do not serve ``feed`` any more, and let its connections go."""
@@ -173,7 +194,6 @@ class Transfer:
             self.feeds.remove(feed)
         for flight in feed.flights:
             flight.abandon()
-        self._wake.set()
 
     def beside(self, job: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run ``job`` beside the connections; an error in it ends the run."""
@@ -184,9 +204,28 @@ class Transfer:
         """Requests under way."""
         return sum(len(feed.flights) for feed in self.feeds)
 
-    async def deliver(self, feed: Feed, flight: Flight, answer: Answer) -> None:
-        """Hand the body of ``answer`` to the engine as it arrives."""
+    async def deliver(
+        self, feed: Feed, flight: Flight, answer: Answer, receiver: Receiver | None = None
+    ) -> None:
+        """Hand the body of ``answer`` to the engine as it arrives.
+
+        With a ``receiver``, and without a rate limit, it is read straight into Rust's buffers.
+        """
         flight.answer = answer
+        if receiver is not None and self.limits.rate is None and answer.span is not None:
+            end = answer.span.end
+            receiver.aim(feed.number, flight.position, end)
+
+            def heard(length: int) -> None:
+                flight.position += length
+                self.count(feed, length)
+
+            def write(chunk: bytes) -> None:
+                self.engine.write(feed.number, flight.position, chunk)
+                receiver.aim(feed.number, flight.position + len(chunk), end)
+
+            await answer.pour(receiver, write, heard)
+            return
         async for chunk in answer.chunks():
             self.engine.write(feed.number, flight.position, chunk)
             flight.position += len(chunk)
@@ -229,24 +268,38 @@ class Transfer:
 
     async def _connect(self) -> None:
         """One connection: take the next span, fetch it, again and again."""
+        receiver = self.engine.receiver()
         while True:
             feed, flight = await self._next()
             try:
-                await self._fetch(feed, flight)
+                await self._fetch(feed, flight, receiver)
             except Error as error:
                 self._fail(feed, error)
             finally:
                 feed.flights.remove(flight)
-                self._wake.set()
 
     async def _next(self) -> tuple[Feed, Flight]:
-        while True:
-            found = self._choose() or self._hedge()
-            if found is not None:
+        """Wait for something to fetch."""
+        waiting: asyncio.Future[tuple[Feed, Flight]] = asyncio.get_running_loop().create_future()
+        self._idle.append(waiting)
+        self._dispatch()
+        return await waiting
+
+    def _dispatch(self, *, hedging: bool = False) -> None:
+        """Give idle connections what there is to fetch.
+
+        Called whenever something has changed; one look for all of them, since a look by each at every
+        change cost more than a millisecond a span.
+        """
+        while self._idle:
+            found = self._choose() or (self._hedge() if hedging else None)
+            if found is None:
+                return
+            waiting = self._idle.popleft()
+            if not waiting.done():
                 feed, flight = found
                 feed.flights.append(flight)
-                return feed, flight
-            await self._woken(STEER_SECONDS * 2)
+                waiting.set_result(found)
 
     async def _woken(self, seconds: float) -> None:
         """Sleep until something changes, at most ``seconds``."""
@@ -309,18 +362,19 @@ class Transfer:
                 continue
         return None
 
-    async def _fetch(self, feed: Feed, flight: Flight) -> None:
+    async def _fetch(self, feed: Feed, flight: Flight, receiver: Receiver) -> None:
         async def attempt(source: Source) -> None:
-            if not flight.abandoned and not feed.done.done():
-                flight.source = source
-                await self._fetch_missing(feed, flight, source)
-
-        try:
-            await self.ask(feed.sources, feed.budget, attempt)
-        except Error:
-            if flight.abandoned or feed.done.done():
+            if _is_over(feed, flight):
                 return
-            raise
+            flight.source = source
+            try:
+                await self._fetch_missing(feed, flight, source, receiver)
+            except Error:
+                # A connection that was dropped because somebody else was faster is nobody's fault.
+                if not _is_over(feed, flight):
+                    raise
+
+        await self.ask(feed.sources, feed.budget, attempt)
         self._span_seconds.append(self._clock() - flight.started)
         for other in feed.flights:
             if other is not flight and self._is_covered(feed, other):
@@ -345,13 +399,17 @@ class Transfer:
         raise AssertionError("the last attempt returns or raises")
 
     def _is_covered(self, feed: Feed, flight: Flight) -> bool:
+        """Whether others have brought what this flight is still waiting for."""
+        if flight.position >= flight.span.end:
+            # It has just ended by itself; its connection is good for the next span.
+            return False
         return not self.engine.missing(feed.number, flight.position, flight.span.end)
 
-    async def _fetch_missing(self, feed: Feed, flight: Flight, source: Source) -> None:
+    async def _fetch_missing(self, feed: Feed, flight: Flight, source: Source, receiver: Receiver) -> None:
         for start, end in self.engine.missing(feed.number, flight.position, flight.span.end):
             flight.position = start
             if source.path is None:
-                await self._request(feed, flight, source, Span(start, end))
+                await self._request(feed, flight, source, Span(start, end), receiver)
             else:
                 await asyncio.to_thread(self.engine.read_local, feed.number, source.path, start, end)
                 flight.position = end
@@ -359,13 +417,15 @@ class Transfer:
             if flight.abandoned:
                 return
 
-    async def _request(self, feed: Feed, flight: Flight, source: Source, span: Span) -> None:
+    async def _request(
+        self, feed: Feed, flight: Flight, source: Source, span: Span, receiver: Receiver
+    ) -> None:
         async with self.client.get(source, span, vouched=feed.vouched) as answer:
             if answer.span is None:
                 raise Transient("the server sends the whole file instead of a range", url=source.name)
             if answer.total != feed.total:
                 raise OriginChanged(f"{source.name} has {answer.total} bytes, the archive has {feed.total}")
-            await self.deliver(feed, flight, answer)
+            await self.deliver(feed, flight, answer, receiver)
 
     def _blame(self, sources: Sources, source: Source, error: Error) -> Error:
         """Note that ``source`` failed; what to raise: worth another try as long as somebody can be asked."""
@@ -383,6 +443,10 @@ class Transfer:
     def _count_retry(self, error: BaseException, seconds: float) -> None:
         self.retries += 1
         logger.info("%s; next try in %.1f s", error, seconds)
+        # The first waits are too short to be worth a line; a person who waits longer wants to know why.
+        if seconds >= TELL_SECONDS and str(error) not in self._told:
+            self._told.add(str(error))
+            self.tell(f"{error}; trying again")
 
     # ---- the engine's side -------------------------------------------------------------------------
 
@@ -391,16 +455,25 @@ class Transfer:
         while True:
             events = await asyncio.to_thread(self.engine.wait, EVENT_PATIENCE_SECONDS)
             for event in events:
-                if event[0] == "damaged":
-                    self._damaged(self._by_number[event[1]], Span(event[2], event[3]), event[4])
-                elif event[0] == "finished":
-                    self._settle(self._by_number[event[1]], event[2])
-                elif event[0] == "failed":
-                    self._fail(self._by_number[event[1]], event[2])
-                else:
-                    for feed in self.feeds:
-                        feed.budget.refill()
+                self._act_on(event)
             self._wake.set()
+            self._dispatch()
+            # Frontiers move with each member; the connections need to hear of it a hundred times a second.
+            await asyncio.sleep(HEAR_SECONDS)
+
+    def _act_on(self, event: Event) -> None:
+        if event[0] == "moved":
+            for feed in self.feeds:
+                feed.budget.refill()
+        elif event[1] not in self._by_number:
+            # An empty or finished archive has its say before its feed is here.
+            self._early.setdefault(event[1], []).append(event)
+        elif event[0] == "damaged":
+            self._damaged(self._by_number[event[1]], Span(event[2], event[3]), event[4])
+        elif event[0] == "finished":
+            self._settle(self._by_number[event[1]], event[2])
+        else:
+            self._fail(self._by_number[event[1]], event[2])
 
     def _damaged(self, feed: Feed, span: Span, error: Exception) -> None:
         """Bytes that failed their check: ask again, if possible somebody else."""
@@ -428,7 +501,7 @@ class Transfer:
         while True:
             await asyncio.sleep(STEER_SECONDS)
             self._set_windows()
-            self._wake.set()
+            self._dispatch(hedging=True)
 
     def _set_windows(self) -> None:
         """Share what may be under way between the feeds, by what each has left."""

@@ -90,7 +90,9 @@ async def watching(
     try:
         yield
     except BaseException:
-        run.save_now()
+        # In a thread: a disk may be slow.  Shielded: what is verified by now shall stay so, also when the
+        # cancellation is repeated.
+        await asyncio.shield(asyncio.to_thread(run.save_now))
         raise
     finally:
         watcher.cancel()

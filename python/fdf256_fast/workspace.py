@@ -38,10 +38,9 @@ class Workspace:
         """What resume needs."""
         return self.home / "journal"
 
-    @property
-    def staging(self) -> Path:
-        """Unpacked files that are not visible yet."""
-        return self.home / "staging"
+    def staging(self, name: str) -> Path:
+        """Unpacked files of archive ``name`` that are not visible yet."""
+        return self.home / "staging" / name
 
     @property
     def manifest(self) -> Path:
@@ -101,11 +100,21 @@ class Workspace:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.target))
         self.home.mkdir(parents=True, exist_ok=True)
 
-    def forget_archive(self, name: str) -> None:
-        """Drop what was had of archive ``name``; its staged files are replaced when they come again."""
-        paths = [self.records(name), self.spool(name), self.archives / f"{name}.part"]
+    def forget_archive(self, name: str, file_name: str) -> None:
+        """Drop all that was had of archive ``name``, its unpacked files too."""
+        shutil.rmtree(self.staging(name), ignore_errors=True)
+        paths = [
+            self.records(name),
+            self.spool(name),
+            self.spool(f"{name}.archive"),
+            self.kept_part(file_name),
+        ]
         for path in [*paths, self.end(name), end_part(self.end(name))]:
             path.unlink(missing_ok=True)
+
+    def kept_part(self, file_name: str) -> Path:
+        """Where an archive that is kept grows."""
+        return self.archives / f"{file_name}.part"
 
     def clean(self) -> None:
         """Remove what only an unfinished run needs."""

@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
 mod errors;
+mod receiver;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fdf256_core::digest::Algorithm;
 use fdf256_core::engine::{self, Event, Spec, UNKNOWN_BYTES, UnpackSpec};
-use fdf256_core::{manifest, staging, zip};
+use fdf256_core::{manifest, slab, staging, zip};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -61,6 +62,11 @@ impl Directory {
             .map_err(|error| to_python(py, error))
     }
 
+    fn first_missing(&self, py: Python<'_>, staging: &Staging) -> Option<String> {
+        let (directory, staging) = (Arc::clone(&self.0), Arc::clone(&staging.0));
+        py.detach(|| directory.first_missing(&staging, u64::MAX))
+    }
+
     #[getter]
     fn members(&self) -> usize {
         self.0.len()
@@ -95,13 +101,13 @@ impl Staging {
 }
 
 #[pyclass(frozen, module = "fdf256_fast._core")]
-struct Engine(engine::Engine);
+struct Engine(Arc<engine::Engine>, Arc<slab::Pool>);
 
 #[pymethods]
 impl Engine {
     #[new]
     fn new(job: &Job, workers: usize) -> Self {
-        Self(engine::Engine::new(&job.0, workers))
+        Self(Arc::new(engine::Engine::new(&job.0, workers)), Arc::default())
     }
 
     #[pyo3(signature = (name, total, window_bytes, *, file=None, digest=None, unpack=None, saved=None))]
@@ -135,6 +141,10 @@ impl Engine {
     /// The GIL stays held: the call takes about a microsecond, giving it up and taking it back costs more.
     fn write(&self, archive: usize, offset: u64, data: Bytes) {
         self.0.write(archive, offset, &data);
+    }
+
+    fn receiver(&self) -> receiver::Receiver {
+        receiver::Receiver::new(Arc::clone(&self.0), &self.1)
     }
 
     fn read_local(
@@ -226,5 +236,5 @@ fn write_manifest(py: Python<'_>, path: PathBuf, parts: Vec<(Py<Directory>, Path
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{Directory, Engine, Job, Staging, hash_file, write_manifest};
+    use super::{Directory, Engine, Job, Staging, hash_file, receiver::Receiver, write_manifest};
 }

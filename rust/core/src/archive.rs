@@ -197,7 +197,7 @@ impl Archive {
         self.passed = saved.passed;
         self.unpacked = saved.unpacked;
         if let Some(name) =
-            self.unpacking.as_ref().and_then(|unpacking| unpacking.first_missing(saved.passed))
+            self.unpacking.as_ref().and_then(|it| it.directory.first_missing(&it.staging, saved.passed))
         {
             return Err(unusable(&format!("{name} is no longer in the staging folder as it was left")));
         }
@@ -342,6 +342,14 @@ impl Archive {
             self.passed = next.end;
         }
         self.passed_ahead.remove(0..self.passed.max(1));
+    }
+
+    /// Whether any chunk, and not only one that completes a member, may be work for somebody.
+    pub fn takes_chunks(&self) -> bool {
+        self.unpacking.is_none()
+            || self.file.is_some()
+            || self.streaming.is_some()
+            || self.passed == self.consumed()
     }
 
     /// Nobody wants this archive any more: its bytes and open files go.
@@ -559,7 +567,7 @@ impl Archive {
     /// Whether the frontier moved far enough for the other side to hear of it.
     pub fn take_news(&mut self) -> bool {
         let frontier = self.frontier();
-        let moved = frontier.saturating_sub(self.announced) >= (self.window_bytes / 32).max(1);
+        let moved = frontier.saturating_sub(self.announced) >= (self.window_bytes / 16).max(1);
         if moved {
             self.announced = frontier;
         }
@@ -605,17 +613,6 @@ impl<T> InOrder<T> {
     fn take<W>(&mut self, window: &Window, end: u64, generation: u64, inner: W) -> Work<W> {
         self.busy = true;
         Work { inner, start: self.position, end, chunks: window.slices(self.position..end), generation }
-    }
-}
-
-impl Unpacking {
-    /// The name of a member below `passed` whose file is not in the staging folder at its full size.
-    fn first_missing(&self, passed: u64) -> Option<String> {
-        (0..self.directory.len())
-            .take_while(|&index| self.directory.extent(index).1 <= passed)
-            .map(|index| self.directory.entry(index))
-            .find(|entry| !entry.is_directory() && self.staging.size(&entry.name()) != Some(entry.bytes))
-            .map(|entry| entry.name())
     }
 }
 

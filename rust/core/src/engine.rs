@@ -86,6 +86,9 @@ struct State {
     complete: VecDeque<(usize, usize)>,
     events: VecDeque<Event>,
     last_digest: Instant,
+    /// Workers that wait for something to do.  A wake-up is a system call even when nobody sleeps, so none
+    /// is sent for nothing: that took five of them per member down to less than one.
+    idle: usize,
     closing: bool,
 }
 
@@ -106,6 +109,7 @@ impl Engine {
                 complete: VecDeque::new(),
                 events: VecDeque::new(),
                 last_digest: Instant::now(),
+                idle: 0,
                 closing: false,
             }),
             work: Condvar::new(),
@@ -142,9 +146,16 @@ impl Engine {
             return;
         }
         let complete = target.insert(offset, data);
+        let more = complete.len() > 1;
+        // What is taken in order, and a member that streams, may go on with any chunk.
+        let wake = state.idle > 0 && (!complete.is_empty() || state.archives[archive].takes_chunks());
         state.complete.extend(complete.into_iter().map(|index| (archive, index)));
         drop(state);
-        self.shared.work.notify_one();
+        if wake && more {
+            self.shared.work.notify_all();
+        } else if wake {
+            self.shared.work.notify_one();
+        }
     }
 
     /// Reads `start..end` of `archive` from the file at `path` on this machine, instead of a chunk from
@@ -283,11 +294,13 @@ impl Shared {
                     if let Some(task) = state.next_task() {
                         break task;
                     }
+                    state.idle += 1;
                     state = if state.digest_pending() {
                         self.work.wait_timeout(state, LANE_PATIENCE).unwrap_or_else(PoisonError::into_inner).0
                     } else {
                         self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
                     };
+                    state.idle -= 1;
                 }
             };
             let archive = task.archive();
@@ -412,10 +425,13 @@ impl Shared {
         }
         self.settle(&mut state, number);
         let told = !state.events.is_empty();
+        let wake = state.idle > 0 && (!state.complete.is_empty() || state.archives[number].takes_chunks());
         drop(state);
         // Chunks are let go without the lock: their owner may have work to do.
         drop(gone);
-        self.work.notify_one();
+        if wake {
+            self.work.notify_one();
+        }
         if told {
             self.news.notify_all();
         }
@@ -543,10 +559,15 @@ impl State {
             .collect();
         waiting.sort_unstable_by(|a, b| b.cmp(a));
         waiting.truncate(LANES);
+        // What one stream has more than the others would run alone, at a third of the speed: it waits for
+        // the next batch, unless it holds up the window or is all there is.
+        let shared = waiting.iter().map(|&(ready, _)| ready).filter(|&ready| ready >= LANE_LEAST_BYTES).min();
         self.last_digest = Instant::now();
         let mut batch = Vec::new();
         for (_, number) in waiting {
-            batch.extend(self.archives[number].digest_work(STEP_BYTES).map(|work| (number, work)));
+            let archive = &mut self.archives[number];
+            let most = if archive.digest_urgent() { STEP_BYTES } else { shared.unwrap_or(STEP_BYTES) };
+            batch.extend(archive.digest_work(most.min(STEP_BYTES)).map(|work| (number, work)));
         }
         (!batch.is_empty()).then_some(Task::Digest(batch))
     }

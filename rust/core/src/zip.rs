@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::name;
+use crate::staging::Staging;
 
 const END_SIGNATURE: u32 = 0x0605_4b50;
 const END_BYTES: usize = 22;
@@ -234,13 +235,7 @@ impl Directory {
             if !names.insert(path) {
                 return Err(self.refuse_member(&self.entry(index), "its name occurs twice"));
             }
-            let mut rest = path;
-            while let Some(slash) = rest.iter().rposition(|&byte| byte == b'/') {
-                rest = &rest[..slash];
-                if !parents.insert(rest) {
-                    break;
-                }
-            }
+            add_parents(path, &mut parents);
         }
         for index in 0..self.len() {
             let raw_name = self.entry_name(index);
@@ -337,6 +332,17 @@ impl Directory {
         low
     }
 
+    /// The name of a member that lies below `passed` in the archive and whose file is not in `staging` at
+    /// its full size.
+    #[must_use]
+    pub fn first_missing(&self, staging: &Staging, passed: u64) -> Option<String> {
+        (0..self.len())
+            .take_while(|&index| self.extent(index).1 <= passed)
+            .map(|index| self.entry(index))
+            .find(|entry| !entry.is_directory() && staging.size(&entry.name()) != Some(entry.bytes))
+            .map(|entry| entry.name())
+    }
+
     /// Checks the local header at the start of a member's extent against the directory, and tells how
     /// many bytes into the extent the data starts; None while `head` is too short to tell.
     ///
@@ -380,22 +386,46 @@ impl Directory {
     }
 }
 
-/// Checks that no file comes out of two archives that are unpacked into one folder.
+/// Checks that archives which are unpacked into one folder do not get in each other's way: no file comes
+/// out of two of them, and none is a file where another needs a directory.
 ///
 /// # Errors
-/// `Member`, for the second of the two.
+/// `Member`, for the one in the way.
 pub fn check_disjoint(directories: &[&Directory]) -> Result<()> {
     let mut names: HashSet<&[u8]> = HashSet::new();
-    for directory in directories {
-        for index in 0..directory.len() {
-            let raw_name = directory.entry_name(index);
-            if !raw_name.ends_with(b"/") && !names.insert(raw_name) {
-                return Err(directory
-                    .refuse_member(&directory.entry(index), "another archive has a file of this name"));
-            }
+    let mut parents: HashSet<&[u8]> = HashSet::new();
+    let members = || {
+        directories.iter().flat_map(|directory| (0..directory.len()).map(move |index| (*directory, index)))
+    };
+    for (directory, index) in members() {
+        let raw_name = directory.entry_name(index);
+        parents.extend(raw_name.strip_suffix(b"/"));
+        add_parents(raw_name.strip_suffix(b"/").unwrap_or(raw_name), &mut parents);
+        if !raw_name.ends_with(b"/") && !names.insert(raw_name) {
+            return Err(
+                directory.refuse_member(&directory.entry(index), "another archive has a file of this name")
+            );
+        }
+    }
+    for (directory, index) in members() {
+        if parents.contains(directory.entry_name(index)) {
+            return Err(directory.refuse_member(
+                &directory.entry(index),
+                "it is a file where another archive has a directory",
+            ));
         }
     }
     Ok(())
+}
+
+/// Adds the folders that `path` lies in.
+fn add_parents<'a>(mut path: &'a [u8], parents: &mut HashSet<&'a [u8]>) {
+    while let Some(slash) = path.iter().rposition(|&byte| byte == b'/') {
+        path = &path[..slash];
+        if !parents.insert(path) {
+            return;
+        }
+    }
 }
 
 struct End {

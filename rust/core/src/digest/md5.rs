@@ -3,7 +3,7 @@
 //! Written here for two reasons that no crate covers together: the state must leave for the journal and
 //! come back, and one stream of MD5 is bound by the latency of its 64 dependent steps, so four archives
 //! that arrive side by side cost little more than one when they share the registers
-//! (`bench/kernels.py` prints both rates of this machine).
+//! (`examples/kernels.rs` prints both rates of this machine).
 
 #![expect(
     clippy::inline_always,
@@ -278,12 +278,13 @@ impl Word for u32x4 {
 #[inline(always)]
 fn rounds<W: Word>(state: &mut [W; 4], m: &[W; 16]) {
     let [mut a, mut b, mut c, mut d] = *state;
+    // The newest word comes last in each sum: what does not depend on it is ready when it arrives.
     macro_rules! step {
         ($mix:expr, $a:ident, $b:ident, $word:expr, $constant:expr, $rotate:literal) => {
+            let (early, late) = $mix;
             $a = $a
-                .plus(m[$word])
-                .plus(W::constant(K[$constant]))
-                .plus($mix)
+                .plus(m[$word].plus(W::constant(K[$constant])).plus(early))
+                .plus(late)
                 .rotate_left::<$rotate>()
                 .plus($b);
         };
@@ -309,21 +310,25 @@ fn rounds<W: Word>(state: &mut [W; 4], m: &[W; 16]) {
     *state = [state[0].plus(a), state[1].plus(b), state[2].plus(c), state[3].plus(d)];
 }
 
+// The four functions of RFC 1321, 3.4, as two summands: one that needs only the two older words, and one
+// that waits for `x`, the newest.
+
 #[inline(always)]
-fn choose<W: Word>(x: W, y: W, z: W) -> W {
-    z.xor(x.and(y.xor(z)))
+fn choose<W: Word>(x: W, y: W, z: W) -> (W, W) {
+    (W::constant(0), z.xor(x.and(y.xor(z))))
 }
 #[inline(always)]
-fn choose_by_third<W: Word>(x: W, y: W, z: W) -> W {
-    y.xor(z.and(x.xor(y)))
+fn choose_by_third<W: Word>(x: W, y: W, z: W) -> (W, W) {
+    // The two sides have no bit in common, so their sum is their union.
+    (y.and(z.not()), x.and(z))
 }
 #[inline(always)]
-fn parity<W: Word>(x: W, y: W, z: W) -> W {
-    x.xor(y).xor(z)
+fn parity<W: Word>(x: W, y: W, z: W) -> (W, W) {
+    (W::constant(0), x.xor(y.xor(z)))
 }
 #[inline(always)]
-fn implication<W: Word>(x: W, y: W, z: W) -> W {
-    y.xor(x.or(z.not()))
+fn implication<W: Word>(x: W, y: W, z: W) -> (W, W) {
+    (W::constant(0), y.xor(x.or(z.not())))
 }
 
 #[cfg(test)]
