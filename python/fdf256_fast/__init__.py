@@ -25,8 +25,8 @@ from fdf256_fast.errors import (
 if TYPE_CHECKING:
     from fdf256_fast.catalog import Archive, Catalog, Digest, load_catalog
     from fdf256_fast.console import PlainProgress, RichProgress
-    from fdf256_fast.fetch import fetch
-    from fdf256_fast.install import install
+    from fdf256_fast.fetching import fetch
+    from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
@@ -76,9 +76,9 @@ _HOMES = {
     "Report": "report",
     "RichProgress": "console",
     "Snapshot": "progress",
-    "fetch": "fetch",
+    "fetch": "fetching",
     "fetch_sync": "sync",
-    "install": "install",
+    "install": "installation",
     "install_sync": "sync",
     "load_catalog": "catalog",
 }

@@ -169,11 +169,7 @@ class ArchiveRun:
                     raise
                 await self._forget(error.message)
             except TransferError as error:
-                # Addresses are often opaque; the name tells what is missing.
-                error.message = f"{self.archive.name}: {error.message}"
-                for source in self.sources.all:
-                    if source.dead is not None and source.dead is not error:
-                        error.message += f"; before that, {source.dead.message}"
+                self._name(error)
                 raise
             except IntegrityError as error:
                 # Members that pass and a digest that does not, or a directory that cannot be: whoever
@@ -201,6 +197,15 @@ class ArchiveRun:
         self._shared.journal.entries[name] = self._entry
         await asyncio.to_thread(self._shared.workspace.forget_archive, name, self.archive.file_name)
         await self._shared.save()
+
+    def _name(self, error: TransferError) -> None:
+        """Add the archive's name, since addresses are often opaque, and what else was wrong."""
+        error.message = f"{self.archive.name}: {error.message}"
+        for source in self.sources.all:
+            if source.damage:
+                error.message += f"; the copy at {source.name} is damaged: {source.damage}"
+            elif source.dead is not None and source.dead is not error:
+                error.message += f"; before that, {source.dead.message}"
 
     def _explained(self, error: IntegrityError) -> Error:
         if isinstance(error, DigestMismatch):

@@ -251,7 +251,7 @@ def download(target: Path, catalog: str, mirror: tuple[str, ...], **arguments: A
     Example: fdf256 download data/fdf256 --mirror /mnt/usb/fdf256
     """
     from fdf256_fast.catalog import load_catalog  # noqa: PLC0415
-    from fdf256_fast.install import Options, install_catalog  # noqa: PLC0415
+    from fdf256_fast.installation import Options, install_catalog  # noqa: PLC0415
 
     common = _Common(arguments)
     options = Options(mirrors=mirror, limits=common.limits, **arguments)
@@ -285,7 +285,7 @@ def fetch(
     Example: fdf256 fetch https://example.org/model.zip --extract -d model --digest sha256:9f86d0…
     """
     from fdf256_fast.catalog import Digest  # noqa: PLC0415
-    from fdf256_fast.fetch import Wanted, extract_url, fetch_files, file_name  # noqa: PLC0415
+    from fdf256_fast.fetching import Wanted, extract_url, fetch_files, file_name  # noqa: PLC0415
 
     common = _Common(arguments)
     if len(urls) > 1 and (output or digest):

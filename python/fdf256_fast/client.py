@@ -108,6 +108,9 @@ class Answer:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it arrives and not joined.  Raises Transient when it breaks off."""
         left = self.span.length if self.span else None
+        if left == 0:
+            # The body of a 416 is a message about the file, not the file.
+            return
         stream = self._response.content
         try:
             while True:
@@ -298,7 +301,6 @@ def _check_unsatisfiable(response: aiohttp.ClientResponse, source: Source, timeo
     content_range = parse_content_range(response.headers.get(hdrs.CONTENT_RANGE)) or ContentRange(None, None)
     if content_range.total == 0:
         _remember(source, 0, _validator(response))
-        response.close()
         return Answer(response, source, Span(0, 0), timeout_seconds)
     if source.total is not None and content_range.total not in {None, source.total}:
         _remember(source, content_range.total, Validator())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fdf256_fast.catalog import parse_catalog
 from fdf256_fast.errors import IntegrityError, TransferError, UsageError
-from fdf256_fast.install import Options, install_catalog
+from fdf256_fast.installation import Options, install_catalog
 from fdf256_fast.origin import Origin
 from fdf256_fast.synthetic import make_dataset
 from fdf256_fast.units import format_bytes, format_percent

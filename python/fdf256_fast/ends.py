@@ -16,7 +16,7 @@ from fdf256_fast._core import Directory
 from fdf256_fast.retry import Transient
 from fdf256_fast.sources import OriginChanged, Source, Validator
 from fdf256_fast.spans import Span
-from fdf256_fast.workspace import end_part, storage_error
+from fdf256_fast.workspace import end_part, file_size, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -104,7 +104,7 @@ class EndReader:
 
     async def _fetch_tail(self, source: Source) -> bytes | None:
         if source.path is not None:
-            size = await _size(source.path)
+            size = await file_size(source.path)
             source.total = size
             self._entry.total = size
             return await _read_span(source.path, Span(max(0, size - TAIL_BYTES), size))
@@ -125,7 +125,7 @@ class EndReader:
         assert total is not None
         probe = Span(max(total - len(tail), total - PROBE_BYTES), total)
         if source.path is not None:
-            size = await _size(source.path)
+            size = await file_size(source.path)
             same = size == total and tail.endswith(await _read_span(source.path, probe))
             if not same:
                 raise OriginChanged(f"{source.name} is another file than the one begun with")
@@ -180,13 +180,6 @@ class EndReader:
         except OSError as error:
             raise storage_error("write", error, path) from error
         await self._save()
-
-
-async def _size(path: Path) -> int:
-    try:
-        return (await aiofiles.os.stat(path)).st_size
-    except OSError as error:
-        raise storage_error("read", error, path) from error
 
 
 async def _read_span(path: Path, span: Span) -> bytes:

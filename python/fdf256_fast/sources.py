@@ -57,6 +57,8 @@ class Source:
     resolved: str | None = None
     failures: int = 0
     dead: Error | None = None
+    damage: str = ""
+    """What was wrong with bytes that came from here, empty if nothing was."""
 
     @classmethod
     def parse(cls, location: str) -> Source:

@@ -7,8 +7,8 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from fdf256_fast.fetch import fetch
-from fdf256_fast.install import install
+from fdf256_fast.fetching import fetch
+from fdf256_fast.installation import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -34,7 +34,7 @@ def _blocking(function: Callable[P, Coroutine[object, object, T]]) -> Callable[P
 
 
 install_sync = _blocking(install)
-"""Like :func:`~fdf256_fast.install.install`, but returns when it is done."""
+"""Like :func:`~fdf256_fast.installation.install`, but returns when it is done."""
 
 fetch_sync = _blocking(fetch)
-"""Like :func:`~fdf256_fast.fetch.fetch`, but returns when it is done."""
+"""Like :func:`~fdf256_fast.fetching.fetch`, but returns when it is done."""

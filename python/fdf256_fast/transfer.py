@@ -478,6 +478,7 @@ class Transfer:
     def _damaged(self, feed: Feed, span: Span, error: Exception) -> None:
         """Bytes that failed their check: ask again, if possible somebody else."""
         source = feed.sources.best()
+        source.damage = str(error)
         if feed.sources.has_other_than(source):
             source.failures += 1
         self.retries += 1

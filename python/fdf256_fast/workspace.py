@@ -126,14 +126,25 @@ class Workspace:
     def remove(self) -> None:
         """Remove the whole workspace (but not the target)."""
         shutil.rmtree(self.home, ignore_errors=True)
-        # An empty target was made for this run, or is as good as new.
-        with contextlib.suppress(OSError):
-            self.target.rmdir()
+        # Folders that are empty now were made for this run, or are as good as new.
+        for folder in self.home.parents:
+            if not folder.is_relative_to(self.target):
+                break
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def end_part(end: Path) -> Path:
     """Where the front part of an end grows while it is fetched."""
     return end.with_name(end.name + ".front")
+
+
+async def file_size(path: Path) -> int:
+    """Size of a file in bytes.  Raises StorageError."""
+    try:
+        return (await asyncio.to_thread(path.stat)).st_size
+    except OSError as error:
+        raise storage_error("read", error, path) from error
 
 
 def storage_error(action: str, error: OSError, path: Path) -> StorageError:

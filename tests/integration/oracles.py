@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def same_tree(folder: Path, tree: Mapping[str, str]) -> None:
     found = tree_of(folder)
     missing, surplus = sorted(tree.keys() - found.keys()), sorted(found.keys() - tree.keys())
     other = sorted(path for path in tree.keys() & found.keys() if tree[path] != found[path])
-    assert not (missing or surplus or other), f"{missing=}\n{surplus=}\n{other=}"
+    assert (missing, surplus, other) == ([], [], []), f"{missing=}\n{surplus=}\n{other=}"
 
 
 def sha256(path: Path) -> str:
@@ -140,7 +141,14 @@ def bytes_of(size: int, shift: int = 0) -> bytes:
 
 
 def busy_threads() -> list[str]:
-    """Threads of executors that are at some work: none may be left when a call has returned."""
+    """Executors' threads that are still at some work, a second after it was to be over."""
+    until = time.monotonic() + 1.0
+    while (busy := _busy_threads()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return busy
+
+
+def _busy_threads() -> list[str]:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     busy = []
     for ident, frame in sys._current_frames().items():

@@ -26,8 +26,9 @@ from fdf256_fast import (
     TransferError,
     UsageError,
     fetch,
+    install,
 )
-from fdf256_fast.fetch import Wanted, fetch_files, file_name
+from fdf256_fast.fetching import Wanted, fetch_files, file_name
 from fdf256_fast.origin import Origin
 from tests.integration.oracles import (
     WORKSPACE,
@@ -329,11 +330,21 @@ async def test_two_calls_do_not_write_the_same_file(served: Path, out: Path) -> 
     only(out, a__bin=CONTENT)
 
 
+SLOW = Limits(rate=SIZE, connections=2)
+"""About a second for the file, and few spans at a time, so that the frontier moves evenly."""
+
+
 # ---- resume ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", ["sha256", "blake3", None])
-async def test_a_killed_fetch_goes_on(algorithm: str | None, served: Path, out: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "algorithm"),
+    [(signal.SIGKILL, "sha256"), (signal.SIGKILL, "blake3"), (signal.SIGINT, None)],
+    ids=["killed, sha256", "killed, blake3", "interrupted, no digest"],
+)
+async def test_a_fetch_that_was_ended_goes_on(
+    how: signal.Signals, algorithm: str | None, served: Path, out: Path
+) -> None:
     arguments: list[str | Path] = ["-d", out, "--progress", "none", "--json"]
     if algorithm:
         arguments += ["--digest", digest_of(algorithm, CONTENT)]
@@ -341,14 +352,16 @@ async def test_a_killed_fetch_goes_on(algorithm: str | None, served: Path, out: 
         url = f"{origin.url}/a.bin"
         async with started("fetch", url, *arguments) as process:
             await sent(origin, SIZE * 3 // 4)
-            process.kill()
-            assert (await ended(process)).status == -signal.SIGKILL
+            process.send_signal(how)
+            stopped = await ended(process)
+        assert stopped.status == (130 if how == signal.SIGINT else -how)
+        assert "Traceback" not in stopped.stderr
         assert not (out / "a.bin").exists()
         part = (out / "a.bin.part").read_bytes()
         assert part == CONTENT[: len(part)]
         done = await command("fetch", url, *arguments)
         assert done.status == 0, done.stderr
-        # What a kill costs is bounded by the transfer of two seconds, which is nearly all of this file.
+        # What a kill costs is bounded by the transfer of two seconds, which is all of this file.
         assert origin.bytes_sent < 2 * SIZE
     assert done.report["bytes_resumed"] > 0
     assert done.report["bytes_resumed"] + done.report["bytes_downloaded"] >= SIZE
@@ -356,12 +369,11 @@ async def test_a_killed_fetch_goes_on(algorithm: str | None, served: Path, out: 
 
 
 async def test_a_cancelled_fetch_goes_on_from_every_server(serve: Serve, served: Path, out: Path) -> None:
-    limits = Limits(rate=SIZE)
     async with serve(served) as server:
         url = f"{server.url}/a.bin"
         for share in (0.3, 0.6):
             await cancelled(
-                lambda progress: fetch(url, out, limits=limits, progress=progress), int(share * SIZE)
+                lambda progress: fetch(url, out, limits=SLOW, progress=progress), int(share * SIZE)
             )
             assert not (out / "a.bin").exists()
             part = (out / "a.bin.part").read_bytes()
@@ -377,9 +389,7 @@ async def test_a_file_replaced_between_two_runs_is_fetched_anew(
     os.utime(served / "a.bin", (1_600_000_000, 1_600_000_000))
     async with serve(served) as server:
         url = f"{server.url}/a.bin"
-        await cancelled(
-            lambda progress: fetch(url, out, limits=Limits(rate=SIZE), progress=progress), SIZE // 2
-        )
+        await cancelled(lambda progress: fetch(url, out, limits=SLOW, progress=progress), SIZE // 2)
         (served / "a.bin").write_bytes(other)
         await fetch(url, out)
     only(out, a__bin=other)
@@ -399,9 +409,7 @@ async def test_a_file_replaced_during_a_fetch_is_fetched_anew(served: Path, out:
 async def test_a_part_that_somebody_shortened_is_not_trusted(served: Path, out: Path) -> None:
     async with Origin(served) as origin:
         url = f"{origin.url}/a.bin"
-        await cancelled(
-            lambda progress: fetch(url, out, limits=Limits(rate=SIZE), progress=progress), SIZE // 2
-        )
+        await cancelled(lambda progress: fetch(url, out, limits=SLOW, progress=progress), SIZE // 2)
         os.truncate(out / "a.bin.part", 1000)
         await fetch(url, out)
     only(out, a__bin=CONTENT)
@@ -410,9 +418,7 @@ async def test_a_part_that_somebody_shortened_is_not_trusted(served: Path, out: 
 async def test_a_damaged_journal_of_a_part_means_a_new_start(served: Path, out: Path) -> None:
     async with Origin(served) as origin:
         url = f"{origin.url}/a.bin"
-        await cancelled(
-            lambda progress: fetch(url, out, limits=Limits(rate=SIZE), progress=progress), SIZE // 2
-        )
+        await cancelled(lambda progress: fetch(url, out, limits=SLOW, progress=progress), SIZE // 2)
         (out / "a.bin.part.journal").write_text("{")
         await fetch(url, out)
     only(out, a__bin=CONTENT)
@@ -498,11 +504,9 @@ async def test_a_zip_without_members_is_unpacked_to_nothing(
     serve: Serve, served: Path, tmp_path: Path
 ) -> None:
     write_zip(served / "none.zip", {})
-    async with serve(served) as server:
+    async with serve(served) as server, asyncio.timeout(20):
         await fetch(f"{server.url}/none.zip", tmp_path / "target", extract=True)
-    assert tree_of(tmp_path) == {"served": "a folder", "served/none.zip": sha256(served / "none.zip")} | {
-        f"served/{name}": sha256(served / name) for name in ("a.bin",)
-    } | ({"target": "a folder"} if (tmp_path / "target").exists() else {})
+    assert tree_of(tmp_path / "target") == {}
 
 
 async def test_unpacking_beside_other_files_leaves_them(served: Path, out: Path) -> None:
@@ -518,8 +522,6 @@ async def test_unpacking_beside_other_files_leaves_them(served: Path, out: Path)
 async def test_unpacking_into_an_installed_dataset_leaves_its_manifest(
     published: Mapping[Compression, Published], served: Path, tmp_path: Path
 ) -> None:
-    from fdf256_fast import install  # noqa: PLC0415
-
     made = published["mixed"]
     write_zip(served / "notes.zip", {"notes.txt": b"notes"})
     target = tmp_path / "target"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import os
 import random
 import signal
@@ -10,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from fdf256_fast import IntegrityError, Limits, TransferError, install
 from fdf256_fast.catalog import Catalog, parse_catalog
@@ -22,13 +25,13 @@ from tests.integration.oracles import (
     write_zip,
 )
 from tests.integration.runs import Recorder, cancelled, command, ended, sent, started
-from tests.servers import aiohttp_server, nginx, origin, python_server
+from tests.servers import aiohttp_server, application_server, nginx, origin, python_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fdf256_fast.progress import Progress
+    from fdf256_fast.progress import Progress, Snapshot
     from fdf256_fast.report import Report
     from fdf256_fast.synthetic import Compression
     from tests.integration.oracles import Published, Tree
@@ -243,6 +246,7 @@ async def test_archives_that_were_finished_are_not_asked_for_again(tmp_path: Pat
 # Two versions have no member in common, so that one left over shows.
 FILES, FILE_BYTES = 60, 30_000
 RATE = 2_500_000
+SLOW = Limits(rate=RATE, connections=2)
 
 
 def write_version(path: Path, version: int, files: int = FILES) -> Path:
@@ -257,19 +261,24 @@ def write_version(path: Path, version: int, files: int = FILES) -> Path:
 
 def plain_catalog(url: str, *names: str, digest: str | None = None) -> Catalog:
     """Archives without a digest (or one with)."""
+    return parse_catalog(plain_text(url, *names, digest=digest), "test catalog")
+
+
+def plain_text(url: str, *names: str, digest: str | None = None) -> str:
+    """The same as a file has it."""
     lines = ['name = "x"', 'title = "X"']
     for name in names:
         lines += ["[[archive]]", f'name = "{name}"', 'role = "images"', f'url = "{url}/{name}.zip"']
     if digest is not None:
         lines.append(f'digest = "{digest}"')
-    return parse_catalog("\n".join(lines), "test catalog")
+    return "\n".join(lines)
 
 
 async def begin(target: Path, catalog: Catalog) -> None:
     """A run that is cut off about half-way."""
 
     async def job(progress: Progress) -> Report:
-        return await install(target, catalog=catalog, limits=Limits(rate=RATE), progress=progress)
+        return await install(target, catalog=catalog, limits=SLOW, progress=progress)
 
     await cancelled(job, FILES * FILE_BYTES // 2)
 
@@ -305,8 +314,6 @@ async def test_a_file_replaced_between_two_runs_is_taken_anew_and_never_mixed(
 
 
 async def test_the_catalogs_new_digest_drops_what_was_had_of_the_old_archive(tmp_path: Path) -> None:
-    import hashlib  # noqa: PLC0415
-
     folder = tmp_path / "served"
     folder.mkdir()
     target = tmp_path / "target"
@@ -331,8 +338,6 @@ async def test_the_catalogs_new_digest_drops_what_was_had_of_the_old_archive(tmp
 async def test_a_replaced_file_that_the_digest_does_not_know_is_never_published(
     serve: Serve, tmp_path: Path
 ) -> None:
-    import hashlib  # noqa: PLC0415
-
     folder = tmp_path / "served"
     folder.mkdir()
     target = tmp_path / "target"
@@ -352,6 +357,25 @@ async def test_a_replaced_file_that_the_digest_does_not_know_is_never_published(
     check_installed(target, unzipped([archive], tmp_path / "unzipped"))
 
 
+async def test_the_command_says_that_a_file_was_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    target = tmp_path / "target"
+    digest = f"md5:{hashlib.md5(write_version(folder / 'a.zip', 1).read_bytes()).hexdigest()}"
+    async with Origin(folder) as source:
+        await begin(target, plain_catalog(source.url, "a", digest=digest))
+        write_version(folder / "a.zip", 2)
+        catalog = tmp_path / "catalog.toml"
+        catalog.write_text(plain_text(source.url, "a", digest=digest), "utf-8")
+        done = await command("download", target, "--catalog", catalog, "--progress", "plain")
+    assert done.status == 3
+    assert "replaced" in done.stderr
+    assert "dropped" in done.stderr
+    assert digest in done.stderr
+    assert "Traceback" not in done.stderr
+    assert tree_of(target) == {}
+
+
 @pytest.mark.parametrize("files", [FILES, FILES - 7], ids=["same size", "shorter"])
 async def test_a_file_replaced_during_a_run_is_taken_anew_and_never_mixed(files: int, tmp_path: Path) -> None:
     folder = tmp_path / "served"
@@ -369,6 +393,63 @@ async def test_a_file_replaced_during_a_run_is_taken_anew_and_never_mixed(files:
         await install(target, catalog=catalog, limits=Limits(connections=2), progress=recorder)
     assert any("dropped" in message for message in recorder.messages)
     check_installed(target, trees[2])
+
+
+@pytest.mark.parametrize("first_ranges", [True, False], ids=["lost", "gained"])
+async def test_a_server_that_changes_its_mind_about_ranges_does_no_harm(
+    first_ranges: bool, tmp_path: Path
+) -> None:
+    archive = write_version(tmp_path / "a.zip", 1)
+    tree = unzipped([archive], tmp_path / "unzipped")
+    target = tmp_path / "target"
+    ranges = first_ranges
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        # As a balancer over two unlike servers: the same validator, with ranges or without.
+        return web.FileResponse(archive) if ranges else web.Response(body=archive.read_bytes())
+
+    async with application_server(answer) as url:
+        catalog = plain_catalog(url, "a")
+        await begin(target, catalog)
+        ranges = not first_ranges
+        await install(target, catalog=catalog)
+    check_installed(target, tree)
+
+
+async def test_a_stream_cut_off_while_it_is_unpacked_is_not_mixed_with_the_next(tmp_path: Path) -> None:
+    """Without ranges the archive comes first and is unpacked then; here the end comes between."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    target = tmp_path / "target"
+    noise = random.Random(256)
+
+    def write(version: int) -> Path:
+        members = {f"{version}/{i:02}.bin": noise.randbytes(500_000) for i in range(50)}
+        archive = write_zip(folder / "a.zip", members)
+        os.utime(archive, (1_600_000_000 + 60 * version, 1_600_000_000 + 60 * version))
+        return archive
+
+    first_size = write(1).stat().st_size
+    limits = Limits(memory_bytes=4 << 20, workers=1)
+    async with python_server(folder) as server:
+        catalog = plain_catalog(server.url, "a")
+        job: asyncio.Task[Report]
+
+        class Unpacks(Recorder):
+            def updated(self, snapshot: Snapshot) -> None:
+                if snapshot.archives[0].unpacked > 0:
+                    job.cancel()
+
+        job = asyncio.create_task(install(target, catalog=catalog, limits=limits, progress=Unpacks()))
+        # It may be too fast for the counters, which are read ten times a second: then it is just done.
+        with contextlib.suppress(asyncio.CancelledError):
+            await job
+        second = write(2)
+        assert second.stat().st_size == first_size
+        if job.cancelled():
+            assert tree_of(target) == {}
+            await install(target, catalog=catalog, limits=limits)
+            check_installed(target, unzipped([second], tmp_path / "unzipped"))
 
 
 async def test_a_file_that_is_gone_ends_the_run_and_keeps_what_there_is(tmp_path: Path) -> None:

@@ -150,7 +150,11 @@ impl Engine {
         // What is taken in order, and a member that streams, may go on with any chunk.
         let wake = state.idle > 0 && (!complete.is_empty() || state.archives[archive].takes_chunks());
         state.complete.extend(complete.into_iter().map(|index| (archive, index)));
+        // Bytes that nobody has to look at any more: the directory of an archive without a digest.
+        let gone = state.archives[archive].release();
+        self.shared.settle(&mut state, archive);
         drop(state);
+        drop(gone);
         if wake && more {
             self.shared.work.notify_all();
         } else if wake {

@@ -122,9 +122,13 @@ async def install_catalog(
             workspace = Workspace(target, Path(folder))
             journal = Journal()
         else:
+            # What is only unpacked must not touch the record of a dataset that is installed there.
             workspace = Workspace.of(target)
+            if not options.keep_workspace:
+                workspace = Workspace(target, workspace.home / "fetch" / catalog.name)
             await stack.enter_async_context(workspace.locked())
             journal = await _finished_journal(workspace, progress)
+            await asyncio.to_thread(_drop_strangers, workspace, journal, catalog)
             done = await asyncio.to_thread(_already_installed, workspace, archives, options)
             if done is not None:
                 if not options.keep_workspace:
@@ -315,6 +319,14 @@ async def _finished_journal(workspace: Workspace, progress: Progress) -> Journal
     if journal.publishing:
         await asyncio.to_thread(_finish_publishing, workspace, journal)
     return Journal(entries=journal.entries)
+
+
+def _drop_strangers(workspace: Workspace, journal: Journal, catalog: Catalog) -> None:
+    """Forget archives that the catalog does not have: nobody will ever finish them."""
+    known = {archive.name for archive in catalog.archives}
+    for name in [name for name in journal.entries if name not in known]:
+        entry = journal.entries.pop(name)
+        workspace.forget_archive(name, entry.identity.partition(" ")[0])
 
 
 def _finish_publishing(workspace: Workspace, journal: Journal) -> int:

@@ -17,7 +17,7 @@ from fdf256_fast._core import Engine, Job, hash_file
 from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.client import Client
 from fdf256_fast.errors import DigestMismatch, Error, LockedError, TransferError, UsageError
-from fdf256_fast.install import Options, install_catalog
+from fdf256_fast.installation import Options, install_catalog
 from fdf256_fast.journal import Entry, Journal, read_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import ArchiveProgress, Progress
@@ -27,7 +27,7 @@ from fdf256_fast.sources import OriginChanged, Source, Sources, Validator
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
 from fdf256_fast.watch import all_of, watching
-from fdf256_fast.workspace import storage_error
+from fdf256_fast.workspace import file_size, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -303,7 +303,7 @@ class _FileRun:
         if self._number is not None and frontier == total:
             return await self._serve(self._feed(total, frontier), None, None)
         if source.path is not None:
-            size = (await asyncio.to_thread(source.path.stat)).st_size
+            size = await file_size(source.path)
             return await self._serve(await self._begin(size, frontier), None, None)
         if self._number is not None:
             source.total = total
