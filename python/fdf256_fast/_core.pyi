@@ -47,6 +47,9 @@ class Directory:
     def members(self) -> int:
         """How many members there are, directories included."""
     @property
+    def files(self) -> int:
+        """How many of the members are files."""
+    @property
     def unpacked_bytes(self) -> int:
         """The sum of the members' sizes, as declared."""
     @property

@@ -17,8 +17,9 @@ from fdf256_fast.journal import Entry, Journal
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
 from fdf256_fast.retry import Budget
-from fdf256_fast.sources import OriginChanged, Source, Sources
+from fdf256_fast.sources import OriginChanged, Source, Sources, redacted
 from fdf256_fast.transfer import Feed, Transfer
+from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -63,7 +64,7 @@ class ArchiveRun:
         self._end_kept_bytes = 0
         self._is_spooling = False
         digest = archive.digest
-        identity = f"{archive.file_name} {digest or archive.urls[0]}"
+        identity = f"{archive.file_name} {digest or redacted(archive.urls[0])}"
         self._tail = b""
         self._entry = shared.journal.entries.setdefault(archive.name, Entry(identity))
         self._identity = identity
@@ -127,7 +128,7 @@ class ArchiveRun:
     def progress(self) -> ArchiveProgress:
         """Where it stands."""
         total = self.directory.total if self.directory else self._entry.total
-        members = self.directory.members if self.directory else None
+        members = self.directory.files if self.directory else None
         if self._entry.verified:
             return ArchiveProgress(
                 self.archive.name, total, total or 0, self._resumed, total or 0, members, members or 0, "done"
@@ -149,7 +150,7 @@ class ArchiveRun:
             bytes_resumed=self._resumed,
             verified=self._entry.verified.partition(":")[0] or "none",
             url=self._entry.source or self.sources.all[0].name,
-            members=self.directory.members if self.directory else None,
+            members=self.directory.files if self.directory else None,
         )
 
     @property
@@ -195,7 +196,7 @@ class ArchiveRun:
             source.forget()
         self._entry = Entry(self._identity)
         self._shared.journal.entries[name] = self._entry
-        await asyncio.to_thread(self._shared.workspace.forget_archive, name, self.archive.file_name)
+        await in_thread(self._shared.workspace.forget_archive, name, self.archive.file_name)
         await self._shared.save()
 
     def _name(self, error: TransferError) -> None:
@@ -211,7 +212,7 @@ class ArchiveRun:
         if isinstance(error, DigestMismatch):
             error.hint = (
                 f"All bytes came from {self.sources.best().name}, and nothing of them was published. "
-                "The file there is not the published one; try a --mirror."
+                "The file there is not the expected one, or was damaged; try another source."
             )
         return error
 
@@ -262,7 +263,7 @@ class ArchiveRun:
         self._shared.engine.write(number, tail_start, tail)
         computed = await self._serve(feed)
         if self._shared.keep_archives:
-            await asyncio.to_thread(self._keep, self._kept_part())
+            await in_thread(self._keep, self._kept_part())
         await self._verified(computed or "crc32")
 
     async def _add_unpacking(
@@ -293,8 +294,7 @@ class ArchiveRun:
             self._shared.transfer.tell(f"{error}; {name} starts anew")
             self._entry.state = None
             self._number = await asyncio.to_thread(add, None)
-        if self.frontier:
-            self._resumed = max(self.frontier, min(directory.total, self.frontier + self._end_kept_bytes))
+        self._resumed = min(directory.total, self.frontier + self._end_kept_bytes)
         return self._number
 
     async def _spool(self) -> None:
@@ -303,6 +303,9 @@ class ArchiveRun:
         """
         workspace, name = self._shared.workspace, self.archive.name
         spool = workspace.spool(f"{name}.archive")
+        # Nothing says that the server sends the same file as in an earlier run.
+        await in_thread(workspace.forget_archive, name, self.archive.file_name)
+        self._entry.state = self._entry.total = None
         self._is_spooling = True
         computed = await self._shared.transfer.ask(
             self.sources, self._budget, lambda source: self._stream(source, spool)
@@ -312,13 +315,15 @@ class ArchiveRun:
         found = await self._end_reader().read(name, local)
         assert found is not None
         directory = self.directory = found[0]
+        # What is saved from now on is the state of the unpacking, not that of the stream before it.
+        self._number = None
         self._is_spooling = False
         number = await self._add_unpacking(directory, None, kept=None)
         feed = self._feed(number, directory.total, cursor=0, end=directory.total)
         feed.sources = Sources([local])
         await self._serve(feed)
         if self._shared.keep_archives:
-            await asyncio.to_thread(self._keep, spool)
+            await in_thread(self._keep, spool)
         else:
             await asyncio.to_thread(spool.unlink)
         await self._verified(computed or "crc32")
@@ -374,7 +379,7 @@ class ArchiveRun:
     async def _verified(self, digest: str) -> None:
         self._entry.verified = digest
         self._entry.digest = str(self.archive.digest or "")
-        self._entry.members = self.directory.members if self.directory else None
+        self._entry.members = self.directory.files if self.directory else None
         self._entry.state = None
         await self._shared.save()
 

@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its status (see the statuses in errors.py; 130 when interrupted)."""
     # Imports make a great many objects and no garbage; looking for it costs a tenth of the start-up.
     gc.disable()
-    wants_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    wants_json = "--json" in given or os.environ.get("FDF256_JSON", "0").lower() in {"1", "true", "yes", "on"}
     try:
         status = _command.main(arguments, prog_name="fdf256", standalone_mode=False) or 0
     except click.exceptions.Exit as stop:
@@ -46,11 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         error.show()
         if wants_json:
-            _print_json({"ok": False, "error": error.format_message()})
+            _print_failure(error.format_message())
         status = UsageError.exit_status
     except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
         if wants_json:
-            _print_json({"ok": False, "error": "interrupted"})
+            _print_failure("interrupted")
         click.echo("Interrupted. What was verified is kept; the same command goes on from there.", err=True)
         status = INTERRUPTED
     except Error as error:
@@ -66,10 +67,17 @@ def _failed(error: Error, *, wants_json: bool) -> int:
     from fdf256_fast.console import print_error  # noqa: PLC0415 - rich, only when needed
 
     if wants_json:
-        report = error.report.as_json() if error.report else {}
-        _print_json({**report, "ok": False, "error": error.message})
+        _print_failure(error.message, error.report)
     print_error(error.message, error.hint)
     return error.exit_status
+
+
+def _print_failure(message: str, report: Report | None = None) -> None:
+    """The object of a run that failed: every field is there, also where nothing was done."""
+    from fdf256_fast.report import Report  # noqa: PLC0415
+
+    report = report or Report("", (), 0, 0.0)
+    _print_json({**report.as_json(), "ok": False, "error": message})
 
 
 def _print_json(report: dict[str, Any]) -> None:
@@ -193,9 +201,14 @@ class _Common:
             _print_json(report.as_json())
         elif not self.quiet:
             from fdf256_fast.console import print_report  # noqa: PLC0415
+            from fdf256_fast.units import format_bytes  # noqa: PLC0415
 
             if report.already_installed:
                 click.echo(f"{report.target} is complete: {report.files} files. Nothing to download.")
+            elif report.dry_run:
+                total = format_bytes(sum(archive.bytes for archive in report.archives))
+                names = ", ".join(archive.name for archive in report.archives)
+                click.echo(f"Would fetch {total} for {report.files} files into {report.target}: {names}.")
             else:
                 print_report(report.as_json(), verb=verb)
 
@@ -256,7 +269,7 @@ def download(target: Path, catalog: str, mirror: tuple[str, ...], **arguments: A
     common = _Common(arguments)
     options = Options(mirrors=mirror, limits=common.limits, **arguments)
     report = _run(install_catalog(target, load_catalog(catalog), options, common.progress))
-    common.show(report, verb="Would install" if options.dry_run else "Installed")
+    common.show(report, verb="Installed")
 
 
 @_command.command()
@@ -286,6 +299,7 @@ def fetch(
     """
     from fdf256_fast.catalog import Digest  # noqa: PLC0415
     from fdf256_fast.fetching import Wanted, extract_url, fetch_files, file_name  # noqa: PLC0415
+    from fdf256_fast.report import Report  # noqa: PLC0415
 
     common = _Common(arguments)
     if len(urls) > 1 and (output or digest):
@@ -294,9 +308,9 @@ def fetch(
         raise click.UsageError("--extract unpacks into a folder: give it with --directory")
     parsed = Digest.parse(digest) if digest else None
     if extract:
-        for url in urls:
-            report = _run(extract_url(url, directory, parsed, common.limits, common.progress))
-            common.show(report, verb="Unpacked")
+        limits, progress = common.limits, common.progress
+        reports = [_run(extract_url(url, directory, parsed, limits, progress)) for url in urls]
+        common.show(Report.of(reports), verb="Unpacked")
         return
     wanted = [Wanted(url, output or directory / file_name(url), parsed) for url in urls]
     if len({one.path for one in wanted}) < len(wanted):

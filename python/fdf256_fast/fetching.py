@@ -26,7 +26,7 @@ from fdf256_fast.retry import Budget, Transient
 from fdf256_fast.sources import OriginChanged, Source, Sources, Validator
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
-from fdf256_fast.watch import all_of, watching
+from fdf256_fast.watch import all_of, in_thread, watching
 from fdf256_fast.workspace import file_size, storage_error
 
 if TYPE_CHECKING:
@@ -168,7 +168,10 @@ class _Files:
                 finally:
                     self.under_way.discard(run)
 
-        await all_of(one(run) for run in self.runs)
+        await all_of(
+            (one(run) for run in self.runs),
+            hint="What arrived is kept: run the same command again to go on.",
+        )
 
     @property
     def frontier(self) -> int:
@@ -250,7 +253,12 @@ class _FileRun:
         path, digest = self.wanted.path, self.wanted.digest
         if digest is None or not await asyncio.to_thread(path.is_file):
             return False
-        computed = await asyncio.to_thread(hash_file, Job(), path, digest.algorithm)
+        job = Job()
+        try:
+            computed = await asyncio.to_thread(hash_file, job, path, digest.algorithm)
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
         if computed != digest.value:
             return False
         self._entry.total = self._resumed = (await asyncio.to_thread(path.stat)).st_size
@@ -279,9 +287,10 @@ class _FileRun:
                     error.hint = "It was not kept. The file there is not the expected one, or was damaged."
                     raise
                 culprit.dead = error
-        await asyncio.to_thread(self._publish)
-        self._entry.verified = computed if computed and self._digest else "none"
-        self.is_done = True
+        async with self._saving:  # a journal under way would come back after it was removed
+            await in_thread(self._publish)
+            self._entry.verified = computed if computed and self._digest else "none"
+            self.is_done = True
         if self._number is not None:
             # Lets go of the open file; thousands may follow.
             self._engine.abandon(self._number)
@@ -318,7 +327,8 @@ class _FileRun:
             assert answer.total is not None
             feed = await self._begin(answer.total, answer.span.end)
             self._entry.validators[source.name] = source.validator
-            flight = Flight(answer.span, source, 0.0, answer.span.start)
+            started = asyncio.get_running_loop().time()
+            flight = Flight(answer.span, source, started, answer.span.start)
             return await self._serve(feed, flight, answer)
 
     async def _begin(self, total: int, cursor: int) -> Feed:

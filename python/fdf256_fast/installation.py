@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from fdf256_fast._core import Directory, Engine, Job, write_manifest
 from fdf256_fast.archive_run import ArchiveRun, Shared
@@ -27,7 +28,7 @@ from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.transfer import Transfer
 from fdf256_fast.units import format_bytes
-from fdf256_fast.watch import all_of, watching
+from fdf256_fast.watch import all_of, in_thread, watching
 from fdf256_fast.workspace import Workspace, storage_error
 
 if TYPE_CHECKING:
@@ -204,19 +205,19 @@ class _Run:
         return found
 
     async def _work(self) -> Report:
-        await all_of(run.prepare() for run in self._runs)
+        await all_of((run.prepare() for run in self._runs), hint=self._hint)
         directories = [run.directory for run in self._runs if run.directory is not None]
         await asyncio.to_thread(Directory.check_disjoint, directories)
         if self._options.dry_run:
-            return self._report(sum(directory.members for directory in directories))
+            return self._report(sum(directory.files for directory in directories))
         await asyncio.to_thread(self._check_space)
-        await all_of(run.run() for run in self._runs)
+        await all_of((run.run() for run in self._runs), hint=self._hint)
         files = await self._publish()
         return self._report(files)
 
     def _check_space(self) -> None:
         """Refuse before the first byte when the disk cannot hold the result."""
-        staged = _used(self._workspace.home)
+        staged = _used(self._workspace.home / "staging")
         needed = sum(run.unpacked_bytes_left for run in self._runs) - staged + SPARE_BYTES
         try:
             free = shutil.disk_usage(self._workspace.home).free
@@ -233,15 +234,26 @@ class _Run:
 
     # ---- the end -----------------------------------------------------------------------------------
 
+    @property
+    def _hint(self) -> str:
+        """What to do when no source delivers."""
+        kept = "What arrived is kept: run the same command again to go on."
+        if not self._options.keep_workspace:
+            return kept
+        return (
+            f"{kept} If the host stays away, give --mirror URL or --mirror FOLDER with the archives from "
+            "elsewhere; they are held to the same digests."
+        )
+
     async def _publish(self) -> int:
         """Manifest, then renames, then the record; each can be repeated after a crash."""
-        await asyncio.to_thread(self._write_manifest)
+        await in_thread(self._write_manifest)
         largest_first = sorted(self._runs, key=lambda run: run.progress.size or 0, reverse=True)
         self._journal.publishing = [run.archive.name for run in largest_first]
         await self.save()
         async with self._saving:
             self._is_published = True
-        files = await asyncio.to_thread(_finish_publishing, self._workspace, self._journal)
+        files = await in_thread(_finish_publishing, self._workspace, self._journal)
         if not self._options.keep_workspace:
             await asyncio.to_thread(self._workspace.remove)
         return files
@@ -300,7 +312,8 @@ def _on_mirror(mirror: str, file_name: str) -> Source | None:
     """The archive on a mirror; None for a local folder that does not hold it."""
     base = Source.parse(mirror)
     if base.path is None:
-        return Source(f"{mirror.rstrip('/')}/{file_name}")
+        parts = urlsplit(mirror)
+        return Source(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{file_name}")))
     if not base.path.is_dir():
         raise UsageError(f"--mirror {mirror}: no such folder")
     path = base.path / file_name
@@ -317,7 +330,7 @@ async def _finished_journal(workspace: Workspace, progress: Progress) -> Journal
         progress.message(f"{journal.problem}: starting anew")
         await asyncio.to_thread(workspace.clean)
     if journal.publishing:
-        await asyncio.to_thread(_finish_publishing, workspace, journal)
+        await in_thread(_finish_publishing, workspace, journal)
     return Journal(entries=journal.entries)
 
 

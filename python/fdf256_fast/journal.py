@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiofiles
-import aiofiles.os
 
+from fdf256_fast.errors import StorageError
 from fdf256_fast.sources import Validator
+from fdf256_fast.watch import in_thread
 from fdf256_fast.workspace import storage_error
 
 if TYPE_CHECKING:
@@ -84,21 +84,23 @@ async def write_journal(path: Path, journal: Journal) -> None:
 
     Raises StorageError.
     """
-    fresh = path.with_name(path.name + ".new")
-    try:
-        async with aiofiles.open(fresh, "w", encoding="utf-8") as file:
-            await file.write(render(journal))
-        await aiofiles.os.replace(fresh, path)
-    except OSError as error:
-        raise storage_error("write", error, path) from error
+    # One call in one thread: a cancellation can come between two, and leave a file open.
+    await in_thread(_replace, path, render(journal))
 
 
 def write_journal_now(path: Path, journal: Journal) -> None:
-    """The same without an event loop's help, for the moment when a run is cancelled."""
+    """The same from a thread, for a run that has ended; what cannot be written is not worth an error."""
+    with contextlib.suppress(StorageError):  # the journal of half a second ago is still there
+        _replace(path, render(journal))
+
+
+def _replace(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + ".new")
-    with contextlib.suppress(OSError):  # the journal of half a second ago is still there
-        fresh.write_text(render(journal), encoding="utf-8")
-        os.replace(fresh, path)  # noqa: PTH105 - the twin of aiofiles.os.replace above
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise storage_error("write", error, path) from error
 
 
 def render(journal: Journal) -> str:

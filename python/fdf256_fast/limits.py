@@ -63,4 +63,8 @@ class Limits:
     @property
     def worker_threads(self) -> int:
         """``workers``, or the number of cores that this process may use."""
-        return self.workers or len(os.sched_getaffinity(0))
+        if self.workers:
+            return self.workers
+        # Not every system tells which cores a process may use.
+        allowed = getattr(os, "sched_getaffinity", None)
+        return len(allowed(0)) if allowed else os.cpu_count() or 1

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["ArchiveReport", "Report"]
 
@@ -32,6 +35,17 @@ class Report:
     retries: int = 0
     dry_run: bool = False
     already_installed: bool = False
+
+    @classmethod
+    def of(cls, reports: Sequence[Report]) -> Report:
+        """Several runs with one target, one after the other, as one."""
+        return cls(
+            reports[0].target,
+            tuple(archive for report in reports for archive in report.archives),
+            sum(report.files for report in reports),
+            sum(report.seconds for report in reports),
+            sum(report.retries for report in reports),
+        )
 
     @property
     def bytes_downloaded(self) -> int:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fdf256_fast.errors import Error, TransferError
 from fdf256_fast.progress import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import ArchiveProgress, Progress
     from fdf256_fast.transfer import Transfer
 
-__all__ = ["Watched", "all_of", "watching"]
+__all__ = ["Watched", "all_of", "in_thread", "watching"]
+
+T = TypeVar("T")
 
 JOURNAL_SECONDS = 0.5
 """Longest time between two journals while anything moves."""
@@ -90,17 +92,40 @@ async def watching(
     try:
         yield
     except BaseException:
-        # In a thread: a disk may be slow.  Shielded: what is verified by now shall stay so, also when the
-        # cancellation is repeated.
-        await asyncio.shield(asyncio.to_thread(run.save_now))
+        await _ended(watcher)
+        # Also when the cancellation is repeated: what is verified by now shall stay so.
+        await in_thread(run.save_now)
         raise
+    else:
+        await _ended(watcher)
     finally:
-        watcher.cancel()
         show()
 
 
-async def all_of(jobs: Iterable[Awaitable[None]]) -> None:
-    """Do all of them at once; the first error ends the others and is raised as it is."""
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel it and wait until it is over; its error, if it had one, is its group's business."""
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """``asyncio.to_thread`` for work on the target: a cancellation waits until the thread has ended.
+
+    Else somebody could lock the target and work in it while the thread still does.
+    """
+    job = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        await asyncio.wait([job])
+        raise
+
+
+async def all_of(jobs: Iterable[Awaitable[None]], *, hint: str) -> None:
+    """Do all of them at once; the first error ends the others and is raised as it is.
+
+    ``hint`` is what to do when no source delivers.
+    """
 
     async def one(job: Awaitable[None]) -> None:
         await job
@@ -110,7 +135,10 @@ async def all_of(jobs: Iterable[Awaitable[None]]) -> None:
             for job in jobs:
                 group.create_task(one(job))
     except* Error as errors:
-        raise _with_hint(_first(errors)) from None
+        first = _first(errors)
+        if isinstance(first, TransferError) and not first.hint:
+            first.hint = hint
+        raise first from None
 
 
 def _first(errors: BaseExceptionGroup[Error]) -> Error:
@@ -119,14 +147,3 @@ def _first(errors: BaseExceptionGroup[Error]) -> Error:
         found = found.exceptions[0]
     assert isinstance(found, Error)
     return found
-
-
-def _with_hint(error: Error) -> Error:
-    """What to do when no source delivers."""
-    if isinstance(error, TransferError) and not error.hint:
-        error.hint = (
-            "What arrived is kept: run the same command again to go on. If the host stays away, give "
-            "--mirror URL or --mirror FOLDER with the archives from elsewhere; they are held to the "
-            "same digests."
-        )
-    return error

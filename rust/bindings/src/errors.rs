@@ -1,7 +1,7 @@
 //! Rust errors become the classes of `fdf256_fast.errors`, filled with their data.
 
 use fdf256_core::Error;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -20,6 +20,7 @@ pub(crate) fn to_python(py: Python<'_>, error: Error) -> PyErr {
 }
 
 fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
+    static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static STORAGE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static MEMBER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static ARCHIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -45,7 +46,7 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         }
         Error::Unusable(text) => return Ok(PyValueError::new_err(text)),
         Error::Cancelled => CANCELLED.import(py, "asyncio", "CancelledError")?.call0()?,
-        Error::Internal(_) => return Ok(PyRuntimeError::new_err(text)),
+        Error::Internal(_) => class(py, &BASE, "Error")?.call1((text,))?,
     };
     Ok(PyErr::from_value(raised))
 }

@@ -73,6 +73,11 @@ impl Directory {
     }
 
     #[getter]
+    fn files(&self) -> usize {
+        self.0.files()
+    }
+
+    #[getter]
     fn unpacked_bytes(&self) -> u64 {
         self.0.unpacked_bytes()
     }

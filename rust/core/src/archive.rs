@@ -22,7 +22,7 @@ use crate::zip::Directory;
 
 /// Version of the saved state; another one is refused, and the archive starts anew.
 const STATE_VERSION: u32 = 1;
-/// How often a damaged member is fetched again before the archive is given up.
+/// How often a member may arrive damaged before the archive is given up: it is fetched again one time less.
 const MEMBER_TRIES: u32 = 4;
 /// The size of an archive whose origin does not tell.
 pub const UNKNOWN_BYTES: u64 = u64::MAX;
@@ -371,7 +371,8 @@ impl Archive {
     pub fn member_done(&mut self, index: usize) {
         if let Some(unpacking) = &self.unpacking {
             let (start, end) = unpacking.directory.extent(index);
-            self.unpacked += 1;
+            // What a person counts are files.
+            self.unpacked += u64::from(!unpacking.directory.entry(index).is_directory());
             self.pass(start..end);
         }
     }

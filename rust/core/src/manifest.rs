@@ -47,7 +47,7 @@ impl Records {
 /// form that `sha256sum -c` reads; returns the number of files.
 ///
 /// # Errors
-/// `Storage`; `Archive` when a record is missing.
+/// `Storage`; `Member` when its record is missing.
 pub fn write(path: &Path, parts: &[(&Directory, &Path)]) -> Result<u64> {
     let refused = |source: std::io::Error| Error::storage("write", path, &source);
     let mut out = BufWriter::new(File::create(path).map_err(refused)?);

@@ -3,7 +3,7 @@
 //! The event loop reads from the socket straight into a slab, and what was read goes into the window as a
 //! slice of it: no copy, and no fresh pages.  Against chunks that the HTTP library allocates and copies,
 //! this takes about a third off the event loop's time (`docs/performance.md`); that pays for this module's
-//! `unsafe`, which is all there is in the crate.
+//! `unsafe`; the only other one is in the binding that hands the buffer to Python.
 #![expect(unsafe_code, reason = "one thread writes behind what others read")]
 
 use std::cell::UnsafeCell;

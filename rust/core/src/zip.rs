@@ -3,6 +3,7 @@
 //! The directory stays as the bytes that arrived, plus four bytes a member for the order in the file:
 //! about 80 to 110 bytes a member, whatever the archive's size.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
@@ -94,6 +95,7 @@ pub struct Directory {
     start: u64,
     total: u64,
     unpacked_bytes: u64,
+    files: usize,
 }
 
 impl Directory {
@@ -134,6 +136,7 @@ impl Directory {
             start,
             total,
             unpacked_bytes: 0,
+            files: 0,
         };
         directory.read_records(end.members)?;
         directory.check_layout()?;
@@ -161,6 +164,8 @@ impl Directory {
             })?;
             self.check_entry(&entry)?;
             self.unpacked_bytes = self.unpacked_bytes.saturating_add(entry.bytes);
+            let is_file = !entry.is_directory();
+            self.files += usize::from(is_file);
             self.order.push(position);
             at += length;
         }
@@ -227,21 +232,19 @@ impl Directory {
     }
 
     fn check_names(&self) -> Result<()> {
-        let mut names: HashSet<&[u8]> = HashSet::with_capacity(self.len());
-        let mut parents: HashSet<&[u8]> = HashSet::new();
+        let mut names = HashSet::with_capacity(self.len());
+        let mut parents = HashSet::new();
         for index in 0..self.len() {
-            let raw_name = self.entry_name(index);
-            let path = raw_name.strip_suffix(b"/").unwrap_or(raw_name);
+            let path = self.path(index);
+            add_parents(&path, &mut parents);
             if !names.insert(path) {
                 return Err(self.refuse_member(&self.entry(index), "its name occurs twice"));
             }
-            add_parents(path, &mut parents);
         }
         for index in 0..self.len() {
-            let raw_name = self.entry_name(index);
-            if !raw_name.ends_with(b"/") && parents.contains(raw_name) {
-                return Err(self
-                    .refuse_member(&self.entry(index), "it is a file where other members need a directory"));
+            let entry = self.entry(index);
+            if !entry.is_directory() && parents.contains(self.path(index).as_ref()) {
+                return Err(self.refuse_member(&entry, "it is a file where other members need a directory"));
             }
         }
         Ok(())
@@ -286,6 +289,12 @@ impl Directory {
         self.total
     }
 
+    /// How many members are files; the others are directories.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.files
+    }
+
     /// The sum of the members' sizes as declared.
     #[must_use]
     pub fn unpacked_bytes(&self) -> u64 {
@@ -305,8 +314,13 @@ impl Directory {
         entry
     }
 
-    fn entry_name(&self, index: usize) -> &[u8] {
-        self.entry(index).raw_name
+    /// The name that the member's file will have, without a directory's slash.  Two names that differ in
+    /// the archive can be one here, when one of them is in code page 437.
+    fn path(&self, index: usize) -> Cow<'_, str> {
+        let entry = self.entry(index);
+        let raw_name = entry.raw_name.strip_suffix(b"/").unwrap_or(entry.raw_name);
+        // It was decoded once when the directory was validated.
+        name::decode(raw_name, entry.flags & FLAG_UTF8 != 0).unwrap_or_default()
     }
 
     fn offset(&self, index: usize) -> u64 {
@@ -392,39 +406,37 @@ impl Directory {
 /// # Errors
 /// `Member`, for the one in the way.
 pub fn check_disjoint(directories: &[&Directory]) -> Result<()> {
-    let mut names: HashSet<&[u8]> = HashSet::new();
-    let mut parents: HashSet<&[u8]> = HashSet::new();
+    let mut names = HashSet::new();
+    let mut parents = HashSet::new();
     let members = || {
         directories.iter().flat_map(|directory| (0..directory.len()).map(move |index| (*directory, index)))
     };
     for (directory, index) in members() {
-        let raw_name = directory.entry_name(index);
-        parents.extend(raw_name.strip_suffix(b"/"));
-        add_parents(raw_name.strip_suffix(b"/").unwrap_or(raw_name), &mut parents);
-        if !raw_name.ends_with(b"/") && !names.insert(raw_name) {
-            return Err(
-                directory.refuse_member(&directory.entry(index), "another archive has a file of this name")
-            );
+        let (path, entry) = (directory.path(index), directory.entry(index));
+        add_parents(&path, &mut parents);
+        if entry.is_directory() {
+            parents.insert(path.into_owned());
+        } else if !names.insert(path) {
+            return Err(directory.refuse_member(&entry, "another archive has a file of this name"));
         }
     }
     for (directory, index) in members() {
-        if parents.contains(directory.entry_name(index)) {
-            return Err(directory.refuse_member(
-                &directory.entry(index),
-                "it is a file where another archive has a directory",
-            ));
+        let entry = directory.entry(index);
+        if !entry.is_directory() && parents.contains(directory.path(index).as_ref()) {
+            return Err(directory.refuse_member(&entry, "it is a file where another archive has a directory"));
         }
     }
     Ok(())
 }
 
-/// Adds the folders that `path` lies in.
-fn add_parents<'a>(mut path: &'a [u8], parents: &mut HashSet<&'a [u8]>) {
-    while let Some(slash) = path.iter().rposition(|&byte| byte == b'/') {
-        path = &path[..slash];
-        if !parents.insert(path) {
+/// Adds the folders that `path` lies in; there are few of them beside the files.
+fn add_parents(mut path: &str, parents: &mut HashSet<String>) {
+    while let Some((parent, _)) = path.rsplit_once('/') {
+        if parents.contains(parent) {
             return;
         }
+        parents.insert(parent.to_owned());
+        path = parent;
     }
 }
 

@@ -147,6 +147,31 @@ fn duplicates_encryption_links_and_overlap_are_refused() {
 }
 
 #[test]
+fn two_names_that_decode_to_one_are_refused() {
+    // "é.txt" in code page 437, padded to the length of its UTF-8 form by a shorter stem.
+    let mut bytes = archive(&[
+        ("xaé.txt", b"1", CompressionMethod::Stored),
+        ("x_____t", b"2", CompressionMethod::Stored),
+    ]);
+    let cp437 = b"xa\x82.txt";
+    for at in 0..bytes.len() - cp437.len() {
+        if bytes[at..].starts_with(b"x_____t") {
+            bytes[at..at + cp437.len()].copy_from_slice(cp437);
+        }
+    }
+    assert!(reason(&bytes).contains("twice"), "{}", reason(&bytes));
+}
+
+#[test]
+fn archives_that_get_in_each_others_way_are_refused() {
+    let of = |name: &str| parse(&archive(&[(name, b"1", CompressionMethod::Stored)])).unwrap();
+    let told = |a: &Directory, b: &Directory| check_disjoint(&[a, b]).map_err(|error| error.to_string());
+    assert_eq!(told(&of("a/x"), &of("a/y")), Ok(()));
+    assert!(told(&of("a/x"), &of("a/x")).unwrap_err().contains("another archive has a file"));
+    assert!(told(&of("a"), &of("a/x")).unwrap_err().contains("has a directory"));
+}
+
+#[test]
 fn a_local_header_that_contradicts_the_directory_is_refused() {
     let bytes = sample();
     let directory = parse(&bytes).unwrap();
