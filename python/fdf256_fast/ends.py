@@ -16,6 +16,7 @@ from fdf256_fast._core import Directory
 from fdf256_fast.retry import Transient
 from fdf256_fast.sources import OriginChanged, Source, Validator
 from fdf256_fast.spans import Span
+from fdf256_fast.watch import in_thread, unbroken
 from fdf256_fast.workspace import end_part, file_size, storage_error
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ class EndReader:
         if self._entry.total is None:
             return None
         try:
-            async with aiofiles.open(self._path, "rb") as file:
-                return await file.read()
+            return await unbroken(_read(self._path))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -148,44 +148,74 @@ class EndReader:
         part = end_part(self._path)
         if source.path is not None:
             return await _read_span(source.path, span)
+        have = 0
+        if self._entry.directory_start == span.start:
+            # An earlier run was cut off here.
+            have = min(await unbroken(_length(part)), span.length)
+        if have == 0:
+            await in_thread(part.unlink, True)
+        self._entry.directory_start = span.start
+        await self._save()
+        if have < span.length:
+            await self._fetch_rest(source, Span(span.start + have, span.end), part)
         try:
-            async with aiofiles.open(part, "a+b") as file:
-                have = await file.seek(0, 2)
-                if self._entry.directory_start != span.start or have > span.length:
-                    await file.truncate(0)
-                    have = 0
-                self._entry.directory_start = span.start
-                await self._save()
-                if have < span.length:
-                    rest = Span(span.start + have, span.end)
-                    async with self._transfer.client.get(source, rest, vouched=self._vouched) as answer:
-                        if answer.span is None:
-                            raise Transient("the server ignores the range", url=source.name)
-                        async for chunk in answer.chunks():
-                            self._count(len(chunk))
-                            await file.write(chunk)
-                            await file.flush()
-                await file.seek(0)
-                return await file.read()
+            return (await unbroken(_read(part)))[: span.length]
         except OSError as error:
-            raise storage_error("write", error, part) from error
+            raise storage_error("read", error, part) from error
+
+    async def _fetch_rest(self, source: Source, rest: Span, part: Path) -> None:
+        async with self._transfer.client.get(source, rest, vouched=self._vouched) as answer:
+            if answer.span is None:
+                raise Transient("the server ignores the range", url=source.name)
+            async for chunk in answer.chunks():
+                self._count(len(chunk))
+                try:
+                    await unbroken(_append(part, chunk))
+                except OSError as error:
+                    raise storage_error("write", error, part) from error
 
     async def _write(self, path: Path, data: bytes) -> None:
-        fresh = path.with_name(path.name + ".new")
         try:
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-            async with aiofiles.open(fresh, "wb") as file:
-                await file.write(data)
-            await aiofiles.os.replace(fresh, path)
+            await unbroken(_replace(path, data))
         except OSError as error:
             raise storage_error("write", error, path) from error
         await self._save()
 
 
-async def _read_span(path: Path, span: Span) -> bytes:
+async def _read(path: Path) -> bytes:
+    async with aiofiles.open(path, "rb") as file:
+        return await file.read()
+
+
+async def _append(path: Path, data: bytes) -> None:
+    async with aiofiles.open(path, "ab") as file:
+        await file.write(data)
+
+
+async def _replace(path: Path, data: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    await aiofiles.os.makedirs(path.parent, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    async with aiofiles.open(fresh, "wb") as file:
+        await file.write(data)
+    await aiofiles.os.replace(fresh, path)
+
+
+async def _length(path: Path) -> int:
+    """Size of a file, 0 where there is none."""
     try:
+        return (await aiofiles.os.stat(path)).st_size
+    except OSError:
+        return 0
+
+
+async def _read_span(path: Path, span: Span) -> bytes:
+    async def read() -> bytes:
         async with aiofiles.open(path, "rb") as file:
             await file.seek(span.start)
             return await file.read(span.length)
+
+    try:
+        return await unbroken(read())
     except OSError as error:
         raise storage_error("read", error, path) from error

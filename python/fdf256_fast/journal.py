@@ -15,7 +15,7 @@ import aiofiles
 
 from fdf256_fast.errors import StorageError
 from fdf256_fast.sources import Validator
-from fdf256_fast.watch import in_thread
+from fdf256_fast.watch import in_thread, unbroken
 from fdf256_fast.workspace import storage_error
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class Journal:
 async def read_journal(path: Path) -> Journal:
     """The journal at ``path``; an empty one, with its ``problem``, where it cannot be used."""
     try:
-        async with aiofiles.open(path, encoding="utf-8") as file:
-            text = await file.read()
+        text = await unbroken(_read(path))
     except FileNotFoundError:
         return Journal()
     except OSError as error:
@@ -77,6 +76,11 @@ async def read_journal(path: Path) -> Journal:
         return _parse(json.loads(text))
     except (KeyError, TypeError, ValueError, AttributeError):
         return Journal(problem=f"{path} is damaged or of another version")
+
+
+async def _read(path: Path) -> str:
+    async with aiofiles.open(path, encoding="utf-8") as file:
+        return await file.read()
 
 
 async def write_journal(path: Path, journal: Journal) -> None:

@@ -10,13 +10,13 @@ from fdf256_fast.errors import Error, TransferError
 from fdf256_fast.progress import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import ArchiveProgress, Progress
     from fdf256_fast.transfer import Transfer
 
-__all__ = ["Watched", "all_of", "in_thread", "watching"]
+__all__ = ["Watched", "all_of", "in_thread", "unbroken", "watching"]
 
 T = TypeVar("T")
 
@@ -118,6 +118,19 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.shield(job)
     except asyncio.CancelledError:
         await asyncio.wait([job])
+        raise
+
+
+async def unbroken(job: Coroutine[object, object, T]) -> T:
+    """Do ``job``, which is short, to its end even when a cancellation comes in between.
+
+    A file that is being opened in a thread would else stay open, with nobody to close it.
+    """
+    task = asyncio.get_running_loop().create_task(job)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
         raise
 
 

@@ -115,8 +115,10 @@ async def command(*arguments: str | Path, cwd: Path | None = None) -> Finished:
         return await ended(process)
 
 
-async def sent(origin: Origin, count: int) -> None:
-    """Wait until ``origin`` has sent ``count`` bytes of content in all."""
+async def sent(origin: Origin, count: int, process: asyncio.subprocess.Process | None = None) -> None:
+    """Wait until ``origin`` has sent ``count`` bytes of content in all, which ``process`` asked for."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while origin.bytes_sent < count:  # noqa: ASYNC110 - the origin has no event for it
+        while origin.bytes_sent < count:
+            if process is not None and process.returncode is not None:
+                pytest.fail(f"the command has ended: {(await ended(process)).stderr}")
             await asyncio.sleep(0.005)

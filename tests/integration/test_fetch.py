@@ -351,7 +351,7 @@ async def test_a_fetch_that_was_ended_goes_on(
     async with Origin(served, rate=SIZE / 1.5) as origin:
         url = f"{origin.url}/a.bin"
         async with started("fetch", url, *arguments) as process:
-            await sent(origin, SIZE * 3 // 4)
+            await sent(origin, SIZE * 3 // 4, process)
             process.send_signal(how)
             stopped = await ended(process)
         assert stopped.status == (130 if how == signal.SIGINT else -how)

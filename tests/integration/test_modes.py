@@ -91,7 +91,7 @@ async def test_kept_archives_survive_a_kill(larger: Published, tmp_path: Path) -
         )
         for part in (0.5, 0.4):
             async with started(*arguments) as process:
-                await sent(origin, origin.bytes_sent + int(part * made.size))
+                await sent(origin, origin.bytes_sent + int(part * made.size), process)
                 process.kill()
                 assert (await ended(process)).status == -signal.SIGKILL
         done = await command(*arguments)

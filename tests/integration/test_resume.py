@@ -64,7 +64,7 @@ async def test_runs_killed_at_random_moments_end_in_the_same_tree(larger: Publis
         arguments = ("download", target, "--catalog", catalog, "--progress", "none", "--json")
         for _ in range(kills):
             async with started(*arguments) as process:
-                await sent(source, source.bytes_sent + int(moments.uniform(0.3, 2.2) * rate))
+                await sent(source, source.bytes_sent + int(moments.uniform(0.3, 2.2) * rate), process)
                 process.kill()
                 assert (await ended(process)).status == -signal.SIGKILL
             assert tree_of(target) == {}
@@ -85,7 +85,7 @@ async def test_a_run_killed_after_two_seconds_has_made_durable_progress(
         catalog = write_catalog(tmp_path, larger, source.url)
         arguments = ("download", target, "--catalog", catalog, "--progress", "none", "--json")
         async with started(*arguments) as process:
-            await sent(source, int(rate * seconds))
+            await sent(source, int(rate * seconds), process)
             process.kill()
             await ended(process)
             had = source.bytes_sent
@@ -107,7 +107,7 @@ async def test_a_signal_ends_the_command_soon_with_status_130_and_no_traceback(
         catalog = write_catalog(tmp_path, made, source.url)
         arguments = ("download", target, "--catalog", catalog, "--progress", "plain", "--json")
         async with started(*arguments) as process:
-            await sent(source, made.size * 2 // 3)
+            await sent(source, made.size * 2 // 3, process)
             process.send_signal(how)
             # The promise is one second; a busy machine gets some more.
             async with asyncio.timeout(6):
