@@ -330,8 +330,8 @@ async def test_two_calls_do_not_write_the_same_file(served: Path, out: Path) -> 
     only(out, a__bin=CONTENT)
 
 
-SLOW = Limits(rate=SIZE, connections=2)
-"""About a second for the file, and few spans at a time, so that the frontier moves evenly."""
+SLOW = Limits(rate=2 * SIZE, connections=2)
+"""About half a second for the file, and few spans at a time, so that the frontier moves evenly."""
 
 
 # ---- resume ----------------------------------------------------------------------------------------

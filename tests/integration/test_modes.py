@@ -76,7 +76,7 @@ async def test_archives_from_a_folder_are_kept_too(published: Publish, tmp_path:
 async def test_kept_archives_survive_a_kill(larger: Published, tmp_path: Path) -> None:
     made = larger
     target = tmp_path / "target"
-    async with Origin(made.folder, rate=made.size / 3) as origin:
+    async with Origin(made.folder, rate=made.size / 2) as origin:
         catalog = tmp_path / "catalog.toml"
         catalog.write_text(made.dataset.catalog_toml(origin.url), "utf-8")
         arguments = (

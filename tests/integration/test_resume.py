@@ -103,11 +103,11 @@ async def test_a_signal_ends_the_command_soon_with_status_130_and_no_traceback(
 ) -> None:
     made = published["mixed"]
     target = tmp_path / "target"
-    async with Origin(made.folder, rate=made.size / 2) as source:
+    async with Origin(made.folder, rate=made.size) as source:
         catalog = write_catalog(tmp_path, made, source.url)
         arguments = ("download", target, "--catalog", catalog, "--progress", "plain", "--json")
         async with started(*arguments) as process:
-            await sent(source, made.size * 2 // 3, process)
+            await sent(source, made.size // 2, process)
             process.send_signal(how)
             # The promise is one second; a busy machine gets some more.
             async with asyncio.timeout(6):
@@ -170,7 +170,7 @@ async def test_what_was_resumed_and_what_was_downloaded_are_the_whole_together(
     larger: Published, tmp_path: Path
 ) -> None:
     target = tmp_path / "target"
-    async with Origin(larger.folder, rate=larger.size / 2) as source:
+    async with Origin(larger.folder, rate=larger.size) as source:
         catalog = larger.catalog(source.url)
         await cancelled(
             lambda progress: install(target, catalog=catalog, progress=progress), larger.size // 4
@@ -245,7 +245,7 @@ async def test_archives_that_were_finished_are_not_asked_for_again(tmp_path: Pat
 
 # Two versions have no member in common, so that one left over shows.
 FILES, FILE_BYTES = 60, 30_000
-RATE = 2_500_000
+RATE = 4_000_000
 SLOW = Limits(rate=RATE, connections=2)
 
 
