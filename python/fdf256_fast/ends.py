@@ -79,10 +79,7 @@ class EndReader:
             parsed = await asyncio.to_thread(Directory.parse, name, tail, total)
             if isinstance(parsed, Directory):
                 return parsed, tail
-            front = await self._fetch_front(source, Span(parsed, total - len(tail)))
-            tail = front + tail
-            await self._write(self._path, tail)
-            await asyncio.to_thread(end_part(self._path).unlink, missing_ok=True)
+            tail = await self._with_front(source, Span(parsed, total - len(tail)), tail)
 
     async def kept(self, name: str) -> Directory | None:
         """The directory that an earlier run left, if it is whole."""
@@ -143,25 +140,32 @@ class EndReader:
         self._entry.validators[source.name] = source.validator
         return True
 
-    async def _fetch_front(self, source: Source, span: Span) -> bytes:
-        """The directory's bytes before the tail, kept as they come."""
+    async def _with_front(self, source: Source, front: Span, tail: bytes) -> bytes:
+        """The directory's bytes before the tail as well, kept as they come.
+
+        They are put together on disk: in memory both would be there twice for a moment.
+        """
         part = end_part(self._path)
         if source.path is not None:
-            return await _read_span(source.path, span)
+            await self._write(
+                self._path, await _read_span(source.path, Span(front.start, front.end + len(tail)))
+            )
+            return await unbroken(_read(self._path))
         have = 0
-        if self._entry.directory_start == span.start:
+        if self._entry.directory_start == front.start:
             # An earlier run was cut off here.
-            have = min(await unbroken(_length(part)), span.length)
+            have = min(await unbroken(_length(part)), front.length)
         if have == 0:
             await in_thread(part.unlink, True)
-        self._entry.directory_start = span.start
+        self._entry.directory_start = front.start
         await self._save()
-        if have < span.length:
-            await self._fetch_rest(source, Span(span.start + have, span.end), part)
+        if have < front.length:
+            await self._fetch_rest(source, Span(front.start + have, front.end), part)
         try:
-            return (await unbroken(_read(part)))[: span.length]
+            await unbroken(_finish(part, front.length, tail, self._path))
+            return await unbroken(_read(self._path))
         except OSError as error:
-            raise storage_error("read", error, part) from error
+            raise storage_error("write", error, part) from error
 
     async def _fetch_rest(self, source: Source, rest: Span, part: Path) -> None:
         async with self._transfer.client.get(source, rest, vouched=self._vouched) as answer:
@@ -190,6 +194,15 @@ async def _read(path: Path) -> bytes:
 async def _append(path: Path, data: bytes) -> None:
     async with aiofiles.open(path, "ab") as file:
         await file.write(data)
+
+
+async def _finish(part: Path, length: int, tail: bytes, path: Path) -> None:
+    """Put ``tail`` behind the first ``length`` bytes of ``part``, which then becomes ``path``."""
+    async with aiofiles.open(part, "r+b") as file:
+        await file.truncate(length)
+        await file.seek(length)
+        await file.write(tail)
+    await aiofiles.os.replace(part, path)
 
 
 async def _replace(path: Path, data: bytes) -> None:

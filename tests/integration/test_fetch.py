@@ -195,6 +195,17 @@ async def test_the_command_writes_where_it_is_told(served: Path, out: Path) -> N
     only(out / "x", y__bin=CONTENT, a__bin=CONTENT)
 
 
+async def test_relative_paths_are_from_here(served: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(out)
+    async with Origin(served) as origin:
+        assert await fetch(f"{origin.url}/a.bin") == Path("a.bin")
+        wanted = [Wanted(f"{origin.url}/a.bin", Path(name)) for name in ("x/b.bin", "y z/ü.bin")]
+        await fetch_files(wanted, Limits(connections=1), Progress())
+    expected = hashlib.sha256(CONTENT).hexdigest()
+    files = {path: digest for path, digest in tree_of(out).items() if digest != "a folder"}
+    assert files == {"a.bin": expected, "x/b.bin": expected, "y z/ü.bin": expected}
+
+
 async def test_a_file_url_is_fetched_too(served: Path, out: Path) -> None:
     (served / "with space.bin").write_bytes(CONTENT)
     await fetch((served / "with space.bin").as_uri(), out, digest=digest_of("sha256", CONTENT))
@@ -517,6 +528,24 @@ async def test_unpacking_beside_other_files_leaves_them(served: Path, out: Path)
         await fetch(f"{origin.url}/a.zip", out, extract=True)
     tree = unzipped([archive], out.parent / "unzipped")
     same_tree(out, {**tree, "folder/mine.txt": hashlib.sha256(b"mine").hexdigest()})
+
+
+async def test_unpacking_beside_what_a_cut_off_call_left_shows_nothing_of_it(
+    served: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    first = write_zip(served / "first.zip", {f"first/{i}.bin": bytes_of(50_000, i) for i in range(60)})
+    second = write_zip(served / "second.zip", {f"second/{i}.bin": bytes_of(5_000, i) for i in range(6)})
+    async with Origin(served, rate=3_000_000) as origin:
+        url = f"{origin.url}/first.zip"
+        limits = Limits(connections=2)
+        await cancelled(
+            lambda progress: fetch(url, target, extract=True, limits=limits, progress=progress), 1_000_000
+        )
+        await fetch(f"{origin.url}/second.zip", target, extract=True)
+        same_tree(target, unzipped([second], tmp_path / "second"))
+        await fetch(url, target, extract=True)
+    same_tree(target, unzipped([first, second], tmp_path / "both"))
 
 
 async def test_unpacking_into_an_installed_dataset_leaves_its_manifest(

@@ -114,6 +114,17 @@ async def test_files_beside_the_dataset_stay_as_they_were(published: Publish, tm
     assert tree == made.tree
 
 
+async def test_a_relative_target_with_a_space_in_it_will_do(
+    published: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = published["mixed"]
+    monkeypatch.chdir(tmp_path)
+    async with Origin(made.folder) as origin:
+        limits = Limits(connections=1, workers=1)
+        await install("my data/fdf é", catalog=made.catalog(origin.url), limits=limits)
+    check_installed(tmp_path / "my data" / "fdf é", made.tree)
+
+
 async def test_signed_addresses_that_expire_half_way_are_asked_for_again(
     published: Publish, tmp_path: Path
 ) -> None:
