@@ -192,14 +192,20 @@ class _Files:
     def report(self, transfer: Transfer, started: float) -> Report:
         paths = [run.wanted.path for run in self.runs]
         return Report(
-            target=str(
-                paths[0] if len(paths) == 1 else os.path.commonpath([p.absolute().parent for p in paths])
-            ),
+            target=str(paths[0]) if len(paths) == 1 else _common_folder(paths),
             archives=tuple(run.report for run in self.runs),
             files=sum(run.is_done for run in self.runs),
             seconds=time.monotonic() - started,
             retries=transfer.retries,
         )
+
+
+def _common_folder(paths: Sequence[Path]) -> str:
+    """The folder that all files are in, as it was given."""
+    try:
+        return os.path.commonpath([path.parent for path in paths]) or "."
+    except ValueError:  # some are absolute and some are not
+        return "."
 
 
 class _FileRun:

@@ -350,15 +350,14 @@ SLOW = Limits(rate=2 * SIZE, connections=2)
 
 @pytest.mark.parametrize(
     ("how", "algorithm"),
-    [(signal.SIGKILL, "sha256"), (signal.SIGKILL, "blake3"), (signal.SIGINT, None)],
-    ids=["killed, sha256", "killed, blake3", "interrupted, no digest"],
+    # BLAKE3's state cannot be saved: what is there is read again.
+    [(signal.SIGKILL, "blake3"), (signal.SIGINT, "sha256")],
+    ids=["killed", "interrupted"],
 )
 async def test_a_fetch_that_was_ended_goes_on(
-    how: signal.Signals, algorithm: str | None, served: Path, out: Path
+    how: signal.Signals, algorithm: str, served: Path, out: Path
 ) -> None:
-    arguments: list[str | Path] = ["-d", out, "--progress", "none", "--json"]
-    if algorithm:
-        arguments += ["--digest", digest_of(algorithm, CONTENT)]
+    arguments = ("-d", out, "--progress", "none", "--json", "--digest", digest_of(algorithm, CONTENT))
     async with Origin(served, rate=SIZE / 1.5) as origin:
         url = f"{origin.url}/a.bin"
         async with started("fetch", url, *arguments) as process:
@@ -393,7 +392,7 @@ async def test_a_cancelled_fetch_goes_on_from_every_server(serve: Serve, served:
     only(out, a__bin=CONTENT)
 
 
-@pytest.mark.parametrize("other", [bytes_of(SIZE, 1), bytes_of(SIZE + 1, 1), bytes_of(SPAN, 1), b""])
+@pytest.mark.parametrize("other", [bytes_of(SIZE, 1), b""], ids=["same size", "empty"])
 async def test_a_file_replaced_between_two_runs_is_fetched_anew(
     serve: Serve, other: bytes, served: Path, out: Path
 ) -> None:
@@ -478,7 +477,7 @@ async def test_a_wheel_cut_off_half_way_is_unpacked_by_the_next_call(wheel: Path
     target = tmp_path / "target"
     size = wheel.stat().st_size
     digest = f"sha256:{sha256(wheel)}"
-    async with Origin(wheel.parent, rate=size) as origin:
+    async with Origin(wheel.parent, rate=size // 4) as origin:
         url = f"{origin.url}/{wheel.name}"
         await cancelled(
             lambda progress: fetch(url, target, extract=True, digest=digest, progress=progress), size // 2

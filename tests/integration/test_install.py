@@ -167,20 +167,32 @@ def one_archive_catalog(folder: Path, url: str, *names: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a/./b", "a\\..\\x", ".fdf256/installed.json"])
-async def test_a_member_that_would_leave_the_target_is_refused_with_status_3(
-    name: str, tmp_path: Path
-) -> None:
+async def test_a_member_that_would_leave_the_target_is_refused(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "served"
     folder.mkdir()
     write_zip(folder / "a.zip", {"good.txt": b"good", name: b"evil"})
     async with Origin(folder) as origin:
         catalog = one_archive_catalog(tmp_path, origin.url, "a")
         before = tree_of(tmp_path)
-        done = await command("download", tmp_path / "target", "--catalog", catalog, "--progress", "none")
-    assert done.status == 3, done.stderr
-    assert "Traceback" not in done.stderr
+        with pytest.raises(MemberError):
+            await install(tmp_path / "target", catalog=catalog)
     after = tree_of(tmp_path)
     assert {path for path in after if not path.startswith(f"target/{WORKSPACE}")} == {*before, "target"}
+
+
+async def test_the_command_refuses_such_an_archive_with_status_3(tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    write_zip(folder / "a.zip", {"good.txt": b"good", "../evil": b"evil"})
+    async with Origin(folder) as origin:
+        catalog = one_archive_catalog(tmp_path, origin.url, "a")
+        done = await command("download", tmp_path / "target", "--catalog", catalog, "--json")
+    assert done.status == 3
+    assert done.report["ok"] is False
+    assert "../evil" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "evil").exists()
+    assert tree_of(tmp_path / "target") == {}
 
 
 async def test_two_archives_with_the_same_member_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import fdf256_fast
 FUNCTIONS = ("install", "fetch", "install_sync", "fetch_sync")
 
 
-@pytest.mark.parametrize("order", [FUNCTIONS[i:] + FUNCTIONS[:i] for i in range(4)], ids="-then-".join)
+@pytest.mark.parametrize("order", [FUNCTIONS, FUNCTIONS[::-1], ("fetch", "install")], ids="-then-".join)
 def test_functions_are_functions_in_whatever_order_they_are_asked_for(order: tuple[str, ...]) -> None:
     # In another interpreter: here they have been asked for already.
     code = f"import fdf256_fast as f; assert all(callable(getattr(f, name)) for name in {order}), vars(f)"
