@@ -132,8 +132,7 @@ class Client:
     """One session for a run; ``session`` may be the caller's own, which is then left open.
 
     ``timeout_seconds`` is how long a connection may be silent.  ``headers`` go to the hosts of the
-    sources only, never to where a redirect leads.  ``vouched`` says that a digest will check all that
-    arrives, so that a redirect from https to http is acceptable.
+    sources only, never to where a redirect leads.
     """
 
     def __init__(
@@ -167,7 +166,8 @@ class Client:
         """Ask ``source`` for ``span``, for its last ``tail_bytes``, or for everything.
 
         Yields an :class:`Answer` whose ``span`` is what was asked for, or None when the server answers
-        with the whole file.  Raises Transient, StatusError, TransferError or OriginChanged.
+        with the whole file.  ``vouched`` says that a digest will check all that arrives, so that a redirect
+        from https to http is acceptable.  Raises Transient, StatusError, TransferError or OriginChanged.
         """
         headers: dict[str, str] = {hdrs.ACCEPT_ENCODING: "identity"}
         if span is not None:
