@@ -14,6 +14,7 @@ pub mod error;
 pub mod job;
 pub mod manifest;
 pub mod name;
+pub mod policy;
 pub mod slab;
 pub mod staging;
 mod stream;

@@ -85,6 +85,15 @@ fn is_reserved(component: &str) -> bool {
             && upper.as_bytes()[3] != b'0')
 }
 
+/// What two names have in common that a file system may take for one: one that ignores case, or Unicode form.
+#[must_use]
+pub fn folded(path: &str) -> Cow<'_, str> {
+    if path.is_ascii() && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(path);
+    }
+    path.to_lowercase().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
