@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, TypeAlias, final
 
-__all__ = ["Directory", "Engine", "Job", "Receiver", "Staging", "hash_file", "write_manifest"]
+__all__ = [
+    "Directory",
+    "Engine",
+    "Job",
+    "Receiver",
+    "Staging",
+    "hash_file",
+    "sync_file_system",
+    "write_manifest",
+]
 
 _Path: TypeAlias = str | PathLike[str]
 _Event: TypeAlias = (
@@ -41,8 +50,12 @@ class Directory:
     @staticmethod
     def check_disjoint(directories: list[Directory]) -> None:
         """Raises MemberError when two archives would write the same file."""
-    def first_missing(self, staging: Staging) -> str | None:
-        """The first member that is not in ``staging`` at its full size; None when all are there."""
+    def extents(self, members: Sequence[int]) -> list[tuple[int, int]]:
+        """Where these members lie in the archive, each up to the next one."""
+    def disk_bytes(self, block_bytes: int) -> int:
+        """Bytes that the members take on a disk that gives space in blocks."""
+    def spool_bytes(self, window_bytes: int) -> int:
+        """Bytes of the largest member whose compressed bytes would wait on disk, with such a window."""
     @property
     def members(self) -> int:
         """How many members there are, directories included."""
@@ -80,6 +93,8 @@ class Engine:
         digest: tuple[str, str | None] | None = None,
         unpack: tuple[Directory, Staging, _Path, _Path] | None = None,
         saved: str | None = None,
+        thorough: bool = False,
+        redo: Sequence[int] | None = None,
     ) -> int:
         """Adds an archive and returns its number.
 
@@ -87,7 +102,27 @@ class Engine:
         arrive; ``file`` where the bytes themselves go; ``digest`` algorithm and expected value; ``unpack``
         the directory, the staging folder, the file for the members' SHA-256 records and the one for the
         compressed bytes of a member larger than the window; ``saved`` what ``save`` returned in an earlier
-        run.  Raises ValueError when ``saved`` cannot be taken up, StorageError when a file cannot be opened.
+        run.  With ``thorough`` what it claims of files is read and proven first.  With ``redo`` only these
+        members (in ascending order) are wanted, and must become the files that their records name.
+
+        Raises ValueError when ``saved`` cannot be taken up, StorageError when a file cannot be opened.
+        """
+    def lost(self, archive: int) -> int:
+        """Bytes that the frontier went back when ``saved`` was taken up, since the disk had lost them."""
+    def recheck(
+        self,
+        directory: Directory,
+        staging: Staging,
+        records: _Path,
+        workers: int,
+        *,
+        saved: str | None = None,
+        thorough: bool = False,
+    ) -> tuple[list[int], int]:
+        """Looks for members that ``saved`` (without it: all) has unpacked and that are not there any more.
+
+        Sizes and records are looked at, with ``thorough`` every byte.  Returns the members that must be
+        unpacked again, and how many of them have no record either.  Raises StorageError, CancelledError.
         """
     def write(self, archive: int, offset: int, data: bytes) -> None:
         """Takes a chunk; ``data`` is kept, not copied."""
@@ -143,3 +178,6 @@ def write_manifest(path: _Path, parts: Sequence[tuple[Directory, _Path]]) -> int
 
     Raises StorageError, or MemberError when a member has no record.
     """
+
+def sync_file_system(path: _Path) -> None:
+    """Waits until the file system that holds ``path`` has everything on its disk.  Raises StorageError."""

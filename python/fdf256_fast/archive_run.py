@@ -7,10 +7,12 @@ bytes.  Between the two, the caller sees all archives at once and can refuse bef
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fdf256_fast._core import Staging
+from fdf256_fast._core import Job, Staging, hash_file
+from fdf256_fast.durable import storing
 from fdf256_fast.ends import EndReader
 from fdf256_fast.errors import DigestMismatch, Error, IntegrityError, TransferError
 from fdf256_fast.journal import Entry, Journal
@@ -18,6 +20,8 @@ from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
 from fdf256_fast.retry import Budget
 from fdf256_fast.sources import OriginChanged, Source, Sources, redacted
+from fdf256_fast.space import Need, block_bytes, check_space, used_bytes
+from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Transfer
 from fdf256_fast.watch import in_thread
 
@@ -47,6 +51,7 @@ class Shared:
     limits: Limits
     save: Callable[[], Awaitable[None]]
     keep_archives: bool = False
+    job: Job = field(default_factory=Job)
 
 
 class ArchiveRun:
@@ -63,6 +68,9 @@ class ArchiveRun:
         self._downloaded = 0
         self._end_kept_bytes = 0
         self._is_spooling = False
+        self._again: list[int] = []
+        self._again_bytes = 0
+        self._took_up = False
         digest = archive.digest
         identity = f"{archive.file_name} {digest or redacted(archive.urls[0])}"
         self._tail = b""
@@ -76,34 +84,76 @@ class ArchiveRun:
         """Learn the archive's size and members.  Raises what the network and the archive raise."""
         if self._entry.identity != self._identity:
             await self._forget("the catalog has another digest for it now")
+        elif self._entry.is_fresh:
+            # What lies there belongs to nobody: a journal was lost, or its entry.
+            await in_thread(self._shared.workspace.forget_archive, self.archive.name, self.archive.file_name)
         if self._entry.verified:
             problem = await self._take_up_verified()
-            if not problem:
+            if problem:
+                await self._forget(problem)
+            elif self.directory is not None and not self._again:
                 return
-            await self._forget(problem)
         await self._repeat(self._read_directory)
+        if self._entry.verified and self.directory is not None:
+            await self._recheck(self.directory)
 
     async def _take_up_verified(self) -> str:
         """Use what an earlier run has finished; returns what is wrong with it, or nothing."""
-        workspace, name = self._shared.workspace, self.archive.name
-        if self._shared.keep_archives and not await asyncio.to_thread(
-            (workspace.archives / self.archive.file_name).is_file
-        ):
+        if self._shared.keep_archives and not await in_thread(self._is_kept):
             return "the earlier run did not keep the archive"
-        directory = await self._end_reader().kept(name)
-        if directory is None:
-            return "what an earlier run left of it is damaged"
-        staging = await asyncio.to_thread(Staging, workspace.staging(name))
-        missing = await asyncio.to_thread(directory.first_missing, staging)
-        if missing is not None:
-            return f"{missing} is no longer in the staging folder as it was left"
-        self.directory = directory
-        self._resumed = directory.total
+        directory = await self._end_reader().kept(self.archive.name)
+        if directory is not None:
+            self.directory = directory
+            self._resumed = directory.total
+            await self._recheck(directory)
         return ""
+
+    def _is_kept(self) -> bool:
+        """Whether the whole archive is there, perhaps still under the name that it grew under."""
+        kept = self._shared.workspace.archives / self.archive.file_name
+        part = self._kept_part()
+        if part is not None and not kept.is_file() and part.is_file():
+            self._keep(part)
+        algorithm, _, value = self._entry.verified.partition(":")
+        if not kept.is_file():
+            return False
+        if not self._entry.doubtful or not value:
+            return kept.stat().st_size == self._entry.total
+        return hash_file(self._shared.job, kept, algorithm) == value
+
+    async def _recheck(self, directory: Directory) -> None:
+        """See which members the state claims and the disk has no more: they are fetched again."""
+        workspace, name, entry = self._shared.workspace, self.archive.name, self._entry
+        if entry.doubtful:
+            self._shared.transfer.tell(f"{name}: reading what is there of it, to see whether it is sound")
+        staging = await asyncio.to_thread(Staging, workspace.staging(name))
+        self._again, unrecorded = await in_thread(
+            self._shared.engine.recheck,
+            directory,
+            staging,
+            workspace.records(name),
+            self._shared.limits.worker_threads,
+            saved=None if entry.verified else entry.state or "",
+            thorough=entry.doubtful,
+        )
+        self._again_bytes = sum(end - start for start, end in directory.extents(self._again))
+        if self._again:
+            self._shared.transfer.tell(
+                f"{name}: {len(self._again)} of the files that were unpacked are gone or damaged on disk "
+                "and are fetched again, everything else is kept"
+            )
+        if unrecorded:
+            # The archive's digest was computed over bytes that nobody can compare any more.
+            entry.crc32_only = True
+            if entry.verified:
+                entry.verified = "crc32"
+        # If this run ends in between, what it wrote is compared with the records first.
+        entry.doubtful = bool(self._again)
+        await self._shared.save()
 
     async def run(self) -> None:
         """Get, check and unpack all of it.  Raises IntegrityError, TransferError, StorageError."""
-        if not self._entry.verified:
+        if not self._entry.verified or self._again:
             await self._repeat(self._get)
 
     def save(self) -> None:
@@ -117,12 +167,24 @@ class ArchiveRun:
         return 0 if self._number is None else self._shared.engine.status(self._number)[1]
 
     @property
-    def unpacked_bytes_left(self) -> int:
-        """How much disk space its members will still take, roughly, and the archive itself if kept."""
-        if self.directory is None or self._entry.verified:
-            return 0
-        kept = self.directory.total if self._shared.keep_archives else 0
-        return self.directory.unpacked_bytes + kept
+    def need(self) -> Need:
+        """What its members will still take on disk, roughly, and the archive itself if it is kept."""
+        if self.directory is None or (self._entry.verified and not self._again):
+            return Need(0, 0)
+        if self._entry.verified:
+            return Need(self._again_bytes, len(self._again))
+        workspace, name = self._shared.workspace, self.archive.name
+        block = block_bytes(workspace.home)
+        needed = self.directory.disk_bytes(block) - used_bytes(workspace.staging(name))
+        kept = self._kept_part()
+        if kept is not None:
+            needed += self.directory.total - used_bytes(kept)
+        needed += self.directory.spool_bytes(self._shared.limits.memory_bytes)
+        files = self.directory.members
+        if self._number is None and not self._entry.state:
+            return Need(max(0, needed), files)
+        unpacked = self._shared.engine.status(self._number)[2] if self._number is not None else files
+        return Need(max(0, needed), max(0, files - unpacked))
 
     @property
     def progress(self) -> ArchiveProgress:
@@ -175,6 +237,11 @@ class ArchiveRun:
             except IntegrityError as error:
                 # Members that pass and a digest that does not, or a directory that cannot be: whoever
                 # sent this does not have the archive.
+                if self._took_up and isinstance(error, DigestMismatch) and restart < RESTARTS_MAX:
+                    # What an earlier run left may be the culprit as well as the source.
+                    self._took_up = False
+                    await self._forget(f"{error.message}, with what an earlier run had left")
+                    continue
                 culprit = self.sources.best()
                 if restart == RESTARTS_MAX or not self.sources.has_other_than(culprit):
                     raise self._explained(error) from error
@@ -191,6 +258,7 @@ class ArchiveRun:
             self._shared.engine.abandon(self._number)
         self._number = None
         self._resumed = 0
+        self._again, self._again_bytes = [], 0
         self.directory = None
         for source in self.sources.all:
             source.forget()
@@ -248,7 +316,9 @@ class ArchiveRun:
     async def _get(self) -> None:
         if self.directory is None:
             await self._read_directory()
-        if self.directory is None:
+        if self._entry.verified and self.directory is not None:
+            await self._fetch_again(self.directory)
+        elif self.directory is None:
             await self._spool()
         else:
             await self._unpack(self.directory)
@@ -261,10 +331,38 @@ class ArchiveRun:
         frontier = self.frontier
         feed = self._feed(number, directory.total, cursor=min(frontier, tail_start), end=tail_start)
         self._shared.engine.write(number, tail_start, tail)
+        if self._again:
+            await self._fetch_again(directory)
         computed = await self._serve(feed)
+        await self._verified(computed or "crc32")
         if self._shared.keep_archives:
             await in_thread(self._keep, self._kept_part())
-        await self._verified(computed or "crc32")
+
+    async def _fetch_again(self, directory: Directory) -> None:
+        """Fetch and unpack the members that the disk has lost, and nothing else.
+
+        The state of the archive's digest stays as it is: a member whose record is there must become the
+        very file that it was.
+        """
+        workspace, name = self._shared.workspace, self.archive.name
+        staging = await asyncio.to_thread(Staging, workspace.staging(name))
+        number = await asyncio.to_thread(
+            partial(
+                self._shared.engine.add,
+                name,
+                directory.total,
+                self._shared.limits.memory_bytes,
+                unpack=(directory, staging, workspace.records(name), workspace.spool(f"{name}.again")),
+                redo=self._again,
+            )
+        )
+        feed = self._feed(number, directory.total, cursor=directory.total, end=directory.total)
+        spans = [Span(start, end) for start, end in directory.extents(self._again)]
+        feed.fetch_again(spans)
+        await self._serve(feed)
+        self._again, self._again_bytes = [], 0
+        self._entry.doubtful = False
+        await self._shared.save()
 
     async def _add_unpacking(
         self,
@@ -275,6 +373,10 @@ class ArchiveRun:
     ) -> int:
         workspace, name = self._shared.workspace, self.archive.name
         staging = await asyncio.to_thread(Staging, workspace.staging(name))
+        thorough = self._entry.doubtful
+        self._took_up = self._entry.state is not None
+        if self._took_up:
+            await self._recheck(directory)
 
         def add(saved: str | None) -> int:
             return self._shared.engine.add(
@@ -285,6 +387,7 @@ class ArchiveRun:
                 digest=digest,
                 unpack=(directory, staging, workspace.records(name), workspace.spool(name)),
                 saved=saved,
+                thorough=thorough,
             )
 
         saved = self._entry.state
@@ -292,9 +395,14 @@ class ArchiveRun:
             self._number = await asyncio.to_thread(add, saved)
         except ValueError as error:
             self._shared.transfer.tell(f"{error}; {name} starts anew")
+            self._took_up = False
             self._entry.state = None
+            self._again, self._again_bytes = [], 0
             self._number = await asyncio.to_thread(add, None)
-        self._resumed = min(directory.total, self.frontier + self._end_kept_bytes)
+        lost = self._shared.engine.lost(self._number)
+        if lost:
+            self._shared.transfer.tell(f"{name}: {lost} bytes of it are gone from the disk and fetched again")
+        self._resumed = min(directory.total, self.frontier + self._end_kept_bytes) - self._again_bytes
         return self._number
 
     async def _spool(self) -> None:
@@ -315,6 +423,7 @@ class ArchiveRun:
         found = await self._end_reader().read(name, local)
         assert found is not None
         directory = self.directory = found[0]
+        await in_thread(check_space, workspace.home, self.need, workspace.target)
         # What is saved from now on is the state of the unpacking, not that of the stream before it.
         self._number = None
         self._is_spooling = False
@@ -325,7 +434,7 @@ class ArchiveRun:
         if self._shared.keep_archives:
             await in_thread(self._keep, spool)
         else:
-            await asyncio.to_thread(spool.unlink)
+            await in_thread(_remove, spool)
         await self._verified(computed or "crc32")
 
     async def _stream(self, source: Source, spool: Path) -> str | None:
@@ -333,6 +442,8 @@ class ArchiveRun:
         async with transfer.client.get(source, vouched=self._digest is not None) as answer:
             self._entry.source = source.name
             self._entry.total = answer.total
+            if answer.total is not None:
+                await in_thread(check_space, self._shared.workspace.home, Need(answer.total), spool)
             add = engine.add
             number = await asyncio.to_thread(
                 lambda: add(
@@ -377,7 +488,7 @@ class ArchiveRun:
             self._shared.transfer.remove(feed)
 
     async def _verified(self, digest: str) -> None:
-        self._entry.verified = digest
+        self._entry.verified = "crc32" if self._entry.crc32_only else digest
         self._entry.digest = str(self.archive.digest or "")
         self._entry.members = self.directory.files if self.directory else None
         self._entry.state = None
@@ -391,5 +502,11 @@ class ArchiveRun:
     def _keep(self, part: Path | None) -> None:
         assert part is not None
         archives = self._shared.workspace.archives
-        archives.mkdir(parents=True, exist_ok=True)
-        part.replace(archives / self.archive.file_name)
+        with storing("keep", archives / self.archive.file_name):
+            archives.mkdir(parents=True, exist_ok=True)
+            part.replace(archives / self.archive.file_name)
+
+
+def _remove(path: Path) -> None:
+    with storing("remove", path):
+        path.unlink(missing_ok=True)

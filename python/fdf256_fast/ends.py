@@ -7,17 +7,19 @@ Content-Range, and brings the directory of a small archive along.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import TYPE_CHECKING
 
 import aiofiles
 import aiofiles.os
 
 from fdf256_fast._core import Directory
+from fdf256_fast.durable import replace_file, storage_error, storing
 from fdf256_fast.retry import Transient
 from fdf256_fast.sources import OriginChanged, Source, Validator
 from fdf256_fast.spans import Span
 from fdf256_fast.watch import in_thread, unbroken
-from fdf256_fast.workspace import end_part, file_size, storage_error
+from fdf256_fast.workspace import end_part, file_size
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,8 +67,13 @@ class EndReader:
         Returns None when the source cannot be read by ranges.  Raises OriginChanged when it has another
         file than the one whose end is on disk; ArchiveError, MemberError; what the network raises.
         """
+        # With a part of the archive unpacked, only the very same directory will do.
+        known = self._entry.end if self._entry.state or self._entry.verified else ""
         tail = await self._kept()
         if tail is None:
+            if known:
+                source.total = self._entry.total
+                source.validator = self._entry.validators.get(source.name, Validator())
             tail = await self._fetch_tail(source)
             if tail is None:
                 return None
@@ -78,8 +85,17 @@ class EndReader:
         while True:
             parsed = await asyncio.to_thread(Directory.parse, name, tail, total)
             if isinstance(parsed, Directory):
+                await self._found(tail, known, source)
                 return parsed, tail
             tail = await self._with_front(source, Span(parsed, total - len(tail)), tail)
+
+    async def _found(self, end: bytes, known: str, source: Source) -> None:
+        digest = await asyncio.to_thread(_sha256, end)
+        if known and digest != known:
+            raise OriginChanged(f"{source.name}: the directory of the archive is another one now")
+        if digest != self._entry.end:
+            self._entry.end = digest
+            await self._save()
 
     async def kept(self, name: str) -> Directory | None:
         """The directory that an earlier run left, if it is whole."""
@@ -93,11 +109,13 @@ class EndReader:
         if self._entry.total is None:
             return None
         try:
-            return await unbroken(_read(self._path))
+            tail = await unbroken(_read(self._path))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise storage_error("read", error, self._path) from error
+        # One that is not as it was written is asked for again.
+        return tail if await asyncio.to_thread(_sha256, tail) == self._entry.end else None
 
     async def _fetch_tail(self, source: Source) -> bytes | None:
         if source.path is not None:
@@ -152,11 +170,12 @@ class EndReader:
             )
             return await unbroken(_read(self._path))
         have = 0
-        if self._entry.directory_start == front.start:
+        if self._entry.directory_start == front.start and not self._entry.doubtful:
             # An earlier run was cut off here.
             have = min(await unbroken(_length(part)), front.length)
         if have == 0:
-            await in_thread(part.unlink, True)
+            with storing("remove", part):
+                await in_thread(part.unlink, True)
         self._entry.directory_start = front.start
         await self._save()
         if have < front.length:
@@ -179,10 +198,9 @@ class EndReader:
                     raise storage_error("write", error, part) from error
 
     async def _write(self, path: Path, data: bytes) -> None:
-        try:
-            await unbroken(_replace(path, data))
-        except OSError as error:
-            raise storage_error("write", error, path) from error
+        await in_thread(_replace, path, data)
+        if not (self._entry.state or self._entry.verified):
+            self._entry.end = await asyncio.to_thread(_sha256, data)
         await self._save()
 
 
@@ -205,13 +223,15 @@ async def _finish(part: Path, length: int, tail: bytes, path: Path) -> None:
     await aiofiles.os.replace(part, path)
 
 
-async def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, data: bytes) -> None:
     """Write a file as a whole or not at all."""
-    await aiofiles.os.makedirs(path.parent, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    async with aiofiles.open(fresh, "wb") as file:
-        await file.write(data)
-    await aiofiles.os.replace(fresh, path)
+    with storing("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, data)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 async def _length(path: Path) -> int:

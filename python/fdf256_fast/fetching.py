@@ -11,23 +11,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from filelock import FileLock, Timeout
-
 from fdf256_fast._core import Engine, Job, hash_file
 from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.client import Client
-from fdf256_fast.errors import DigestMismatch, Error, LockedError, TransferError, UsageError
+from fdf256_fast.durable import storage_error, storing, sync_folder
+from fdf256_fast.errors import DigestMismatch, Error, TransferError, UsageError
 from fdf256_fast.installation import Options, install_catalog
-from fdf256_fast.journal import Entry, Journal, read_journal, write_journal, write_journal_now
+from fdf256_fast.journal import (
+    Entry,
+    Journal,
+    read_journal,
+    remove_journal,
+    write_journal,
+    write_journal_now,
+)
 from fdf256_fast.limits import Limits
+from fdf256_fast.lock import locked
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.retry import Budget, Transient
 from fdf256_fast.sources import OriginChanged, Source, Sources, Validator
+from fdf256_fast.space import Need, check_space, explain_full, used_bytes
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
 from fdf256_fast.watch import all_of, in_thread, watching
-from fdf256_fast.workspace import file_size, storage_error
+from fdf256_fast.workspace import file_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,24 +243,22 @@ class _FileRun:
         return self._journal.entries.setdefault(self.wanted.path.name, Entry(identity))
 
     async def run(self) -> None:
-        lock = FileLock(self._part.with_name(self._part.name + ".lock"), thread_local=False)
+        path = self.wanted.path
         try:
-            await asyncio.to_thread(self.wanted.path.parent.mkdir, parents=True, exist_ok=True)
-            await asyncio.to_thread(lock.acquire, timeout=0)
-        except Timeout as error:
-            raise LockedError(f"another process is fetching {self.wanted.path}") from error
+            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         except OSError as error:
-            raise storage_error("write", error, self.wanted.path) from error
-        try:
-            if not await self._is_there():
-                await self._fetch()
-        finally:
-            await asyncio.shield(asyncio.to_thread(self._unlock, lock))
+            raise storage_error("write", error, path) from error
+        lock = self._part.with_name(self._part.name + ".lock")
+        async with locked(lock, f"fetching {path}", keep=False):
+            try:
+                if not await self._is_there():
+                    await self._fetch()
+            except Error as error:
+                await asyncio.to_thread(explain_full, error, path.parent, self._need)
+                raise
 
-    def _unlock(self, lock: FileLock) -> None:
-        # Removed while still held: whoever waits for it finds out and takes a new one.
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+    def _need(self) -> Need:
+        return Need(max(0, (self._entry.total or 0) - used_bytes(self._part)))
 
     async def _is_there(self) -> bool:
         """Whether the file is at its path already, as its digest tells."""
@@ -274,9 +280,12 @@ class _FileRun:
 
     async def _fetch(self) -> None:
         self._journal = await read_journal(self._journal_path)
-        if self._journal.problem or self._entry.identity != self._sources.all[0].name:
-            if self._journal.problem:
-                self._transfer.tell(f"{self._journal.problem}: starting anew")
+        problem = self._journal.problem
+        if self.wanted.path.name in self._journal.damaged:
+            problem = f"{self._journal_path} is damaged"
+        if problem or self._entry.identity != self._sources.all[0].name:
+            if problem:
+                self._transfer.tell(f"{problem}: starting anew")
             self._journal = Journal()
         for restart in range(RESTARTS_MAX + 1):
             try:
@@ -304,12 +313,18 @@ class _FileRun:
     async def _attempt(self) -> str | None:
         state = self._entry.state
         if state is not None:
+            if self._entry.doubtful:
+                self._transfer.tell(f"{self._part}: reading what is there, to see whether it is still sound")
             try:
-                await self._add(self._entry.total, state)
+                number = await self._add(self._entry.total, state)
             except ValueError as error:
                 await self._forget(str(error))
             else:
+                self._entry.doubtful = False
                 self._resumed = self.frontier
+                lost = self._engine.lost(number)
+                if lost:
+                    self._transfer.tell(f"{self._part}: {lost} bytes of it are gone and fetched again")
         return await self._transfer.ask(self._sources, self._budget, self._from)
 
     async def _from(self, source: Source) -> str | None:
@@ -387,14 +402,18 @@ class _FileRun:
 
     async def _add(self, total: int | None, saved: str | None) -> int:
         self._entry.total = total
+        if total is not None:
+            await in_thread(check_space, self._part.parent, self._need(), self.wanted.path)
         self._number = await asyncio.to_thread(
             lambda: self._engine.add(
                 self.wanted.path.name,
                 total,
                 self._limits.memory_bytes,
                 file=self._part,
-                digest=self._digest,
+                # Without a digest to meet, one is computed all the same: it proves what is kept.
+                digest=self._digest or ("crc32", None),
                 saved=saved,
+                thorough=self._entry.doubtful,
             )
         )
         return self._number
@@ -421,15 +440,27 @@ class _FileRun:
         for source in self._sources.all:
             source.forget()
         self._journal = Journal()
-        await asyncio.to_thread(self._journal_path.unlink, missing_ok=True)
-        await asyncio.to_thread(self._part.unlink, missing_ok=True)
+        await in_thread(self._remove)
+
+    def _remove(self) -> None:
+        with storing("remove", self._part):
+            remove_journal(self._journal_path)
+            self._part.unlink(missing_ok=True)
 
     def _publish(self) -> None:
-        try:
-            self._part.replace(self.wanted.path)
-            self._journal_path.unlink(missing_ok=True)
-        except OSError as error:
-            raise storage_error("publish", error, self.wanted.path) from error
+        """On the disk first, then visible: a power cut cannot leave an empty file under the good name."""
+        path = self.wanted.path
+        with storing("publish", path):
+            with self._part.open("rb") as part:
+                os.fsync(part.fileno())
+            try:
+                self._part.replace(path)
+            except OSError as error:
+                # The goal is what somebody can do something about.
+                error.filename = os.fspath(path)
+                raise
+            sync_folder(path.parent)
+            remove_journal(self._journal_path)
 
     # ---- journal and screen ------------------------------------------------------------------------
 

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import json
 import os
 import shutil
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from fdf256_fast._core import Directory, Engine, Job, write_manifest
+from fdf256_fast._core import Directory, Engine, Job, sync_file_system, write_manifest
 from fdf256_fast.archive_run import ArchiveRun, Shared
 from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
-from fdf256_fast.errors import Error, StorageError, UsageError
-from fdf256_fast.journal import Entry, Journal, read_journal, write_journal, write_journal_now
+from fdf256_fast.durable import storing
+from fdf256_fast.errors import Error, UsageError
+from fdf256_fast.journal import Journal, read_journal, remove_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import ArchiveProgress, Progress
-from fdf256_fast.publish import missing_file, publish
-from fdf256_fast.report import ArchiveReport, Report
+from fdf256_fast.publish import check_way, publish
+from fdf256_fast.record import add_old_lines, already_installed, count_lines, missing_file, write_record
+from fdf256_fast.report import Report
 from fdf256_fast.sources import Source, Sources
+from fdf256_fast.space import Need, check_space, explain_full
 from fdf256_fast.transfer import Transfer
-from fdf256_fast.units import format_bytes
 from fdf256_fast.watch import all_of, in_thread, watching
-from fdf256_fast.workspace import Workspace, storage_error
+from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Options", "install", "install_catalog"]
 
 SPARE_BYTES = 16 * 1024 * 1024
 """Disk space that must be left beyond the members: folders, journal, manifest."""
+
+PATIENCE_SECONDS = 2.0
+"""When the disk takes longer for what is left to be written, a person is told why nothing moves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,9 @@ async def install_catalog(
             await stack.enter_async_context(workspace.locked())
             journal = await _finished_journal(workspace, progress)
             await asyncio.to_thread(_drop_strangers, workspace, journal, catalog)
-            done = await asyncio.to_thread(_already_installed, workspace, archives, options)
+            done = await asyncio.to_thread(
+                already_installed, workspace, archives, keep_archives=options.keep_archives
+            )
             if done is not None:
                 if not options.keep_workspace:
                     await asyncio.to_thread(workspace.remove)
@@ -173,7 +178,8 @@ class _Run:
 
     async def _transfer_all(self, session: ClientSession | None) -> Report:
         limits = self._options.limits
-        engine = Engine(Job(), limits.worker_threads)
+        job = Job()
+        engine = Engine(job, limits.worker_threads)
         client = Client(timeout_seconds=limits.timeout_seconds, headers=limits.headers, session=session)
         async with client, Transfer(client, engine, limits, self._progress.message) as transfer:
             self._transfer = transfer
@@ -185,6 +191,7 @@ class _Run:
                 limits,
                 self.save,
                 self._options.keep_archives,
+                job,
             )
             located = await asyncio.to_thread(self._locate)
             self._runs = [ArchiveRun(archive, located[archive.name], shared) for archive in self._archives]
@@ -193,6 +200,7 @@ class _Run:
                     return await self._work()
                 except Error as error:
                     error.report = self._report(0)
+                    await asyncio.to_thread(explain_full, error, self._workspace.home, self._need)
                     raise
 
     def _locate(self) -> dict[str, Sources]:
@@ -217,20 +225,12 @@ class _Run:
 
     def _check_space(self) -> None:
         """Refuse before the first byte when the disk cannot hold the result."""
-        staged = _used(self._workspace.home / "staging")
-        needed = sum(run.unpacked_bytes_left for run in self._runs) - staged + SPARE_BYTES
-        try:
-            free = shutil.disk_usage(self._workspace.home).free
-        except OSError as error:
-            raise storage_error("look at", error, self._workspace.target) from error
-        if needed > free:
-            raise StorageError(
-                f"{self._workspace.target}: {format_bytes(needed)} of disk space are needed, "
-                f"{format_bytes(free)} are free: {format_bytes(needed - free)} are missing",
-                errno=errno.ENOSPC,
-                filename=str(self._workspace.target),
-                hint="Make space and run the same command again; what was verified is kept.",
-            )
+        need = self._need()
+        check_space(self._workspace.home, Need(need.bytes + SPARE_BYTES, need.files), self._workspace.target)
+
+    def _need(self) -> Need:
+        needs = [run.need for run in self._runs]
+        return Need(sum(need.bytes for need in needs), sum(need.files for need in needs))
 
     # ---- the end -----------------------------------------------------------------------------------
 
@@ -247,10 +247,18 @@ class _Run:
 
     async def _publish(self) -> int:
         """Manifest, then renames, then the record; each can be repeated after a crash."""
-        await in_thread(self._write_manifest)
         largest_first = sorted(self._runs, key=lambda run: run.progress.size or 0, reverse=True)
-        self._journal.publishing = [run.archive.name for run in largest_first]
-        await self.save()
+        names = [run.archive.name for run in largest_first]
+        await in_thread(check_way, self._workspace, names)
+        await in_thread(self._write_manifest)
+        # The journal must not say that something can be published that a power cut may still take away.
+        await self._synced()
+        self._journal.publishing = names
+        try:
+            await self.save()
+        except BaseException:
+            self._journal.publishing = []
+            raise
         async with self._saving:
             self._is_published = True
         files = await in_thread(_finish_publishing, self._workspace, self._journal)
@@ -258,15 +266,23 @@ class _Run:
             await asyncio.to_thread(self._workspace.remove)
         return files
 
+    async def _synced(self) -> None:
+        async def tell() -> None:
+            await asyncio.sleep(PATIENCE_SECONDS)
+            self._progress.message("Everything is here and verified; waiting until the disk has written it.")
+
+        assert self._transfer is not None
+        teller = self._transfer.beside(tell())
+        try:
+            await in_thread(sync_file_system, self._workspace.home)
+        finally:
+            teller.cancel()
+
     def _write_manifest(self) -> None:
         workspace = self._workspace
         parts = [part for run in self._runs if (part := run.manifest_part) is not None]
         write_manifest(workspace.next_manifest, parts)
-        if workspace.manifest.exists():
-            # Archives that were installed before and are not part of this run stay in the manifest.
-            fresh = _names(workspace.next_manifest)
-            with workspace.manifest.open("rb") as old, workspace.next_manifest.open("ab") as out:
-                out.writelines(line for line in old if line[66:] not in fresh)
+        add_old_lines(workspace)
 
     def _report(self, files: int) -> Report:
         assert self._transfer is not None
@@ -328,10 +344,31 @@ async def _finished_journal(workspace: Workspace, progress: Progress) -> Journal
     journal = await read_journal(workspace.journal)
     if journal.problem:
         progress.message(f"{journal.problem}: starting anew")
-        await asyncio.to_thread(workspace.clean)
+        await in_thread(workspace.clean)
+    for name in journal.damaged:
+        progress.message(f"{workspace.journal}: what it says of {name!r} is damaged and not used")
     if journal.publishing:
-        await in_thread(_finish_publishing, workspace, journal)
+        await in_thread(check_way, workspace, journal.publishing)
+        problem = await in_thread(_take_up_publishing, workspace, journal)
+        if problem:
+            progress.message(problem)
     return Journal(entries=journal.entries)
+
+
+def _take_up_publishing(workspace: Workspace, journal: Journal) -> str:
+    """Finish what an earlier run was publishing; returns what was wrong with it, or nothing."""
+    if not (workspace.next_manifest.exists() or workspace.manifest.exists()):
+        return "The manifest of what was to be published is gone: what is missing is fetched again."
+    publish(workspace, journal.publishing)
+    if workspace.next_manifest.exists():
+        with storing("finish", workspace.manifest):
+            workspace.next_manifest.replace(workspace.manifest)
+    with storing("read", workspace.manifest):
+        missing = missing_file(workspace)
+    if missing is not None:
+        return f"{missing} was to be published and is gone: what is missing is fetched again."
+    _finish_publishing(workspace, journal)
+    return ""
 
 
 def _drop_strangers(workspace: Workspace, journal: Journal, catalog: Catalog) -> None:
@@ -339,7 +376,12 @@ def _drop_strangers(workspace: Workspace, journal: Journal, catalog: Catalog) ->
     known = {archive.name for archive in catalog.archives}
     for name in [name for name in journal.entries if name not in known]:
         entry = journal.entries.pop(name)
-        workspace.forget_archive(name, entry.identity.partition(" ")[0])
+        workspace.forget_archive(name, _file_name(entry.identity))
+
+
+def _file_name(identity: str) -> str:
+    """The file name in an identity; it becomes a path, and so must not lead anywhere."""
+    return Path(identity.partition(" ")[0]).name or "none"
 
 
 def _finish_publishing(workspace: Workspace, journal: Journal) -> int:
@@ -348,99 +390,21 @@ def _finish_publishing(workspace: Workspace, journal: Journal) -> int:
     Returns how many files the manifest has.  Progress of archives that are not published stays.
     """
     publish(workspace, journal.publishing)
-    try:
+    with storing("finish", workspace.target):
         if workspace.next_manifest.exists():
             workspace.next_manifest.replace(workspace.manifest)
-        with workspace.manifest.open("rb") as lines:
-            files = sum(1 for _ in lines)
-        _record(workspace, {name: journal.entries[name] for name in journal.publishing}, files)
-        for name in journal.publishing:
-            entry = journal.entries.pop(name)
-            workspace.forget_archive(name, entry.identity.partition(" ")[0])
-        journal.publishing = []
+    files = count_lines(workspace.manifest)
+    write_record(workspace, {name: journal.entries[name] for name in journal.publishing}, files)
+    # What the journal knows must not go before the renames are sure to stay.
+    sync_file_system(workspace.home)
+    for name in journal.publishing:
+        entry = journal.entries.pop(name)
+        workspace.forget_archive(name, _file_name(entry.identity))
+    journal.publishing = []
+    with storing("finish", workspace.target):
         if journal.entries:
             write_journal_now(workspace.journal, journal)
         else:
+            remove_journal(workspace.journal)
             workspace.clean()
-    except OSError as error:
-        raise storage_error("finish", error, workspace.target) from error
     return files
-
-
-def _record(workspace: Workspace, entries: Mapping[str, Entry], files: int) -> None:
-    """Bring ``installed.json`` up to date."""
-    record = _read_installed(workspace) or {"archives": {}}
-    for name, entry in entries.items():
-        record["archives"][name] = {
-            "digest": entry.digest,
-            "bytes": entry.total,
-            "members": entry.members,
-            "verified": entry.verified.partition(":")[0],
-            "url": entry.source,
-        }
-    record |= {"version": 1, "files": files, "installed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    fresh = workspace.installed.with_suffix(".new")
-    fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    fresh.replace(workspace.installed)
-
-
-# ---- what is there already -------------------------------------------------------------------------
-
-
-def _already_installed(workspace: Workspace, archives: Sequence[Archive], options: Options) -> Report | None:
-    """The report of a target that is complete; None when there is something to do."""
-    record = _read_installed(workspace)
-    if record is None:
-        return None
-    known = record["archives"]
-    if any(known.get(archive.name, {}).get("digest") != str(archive.digest or "") for archive in archives):
-        return None
-    if options.keep_archives and not all(
-        (workspace.archives / archive.file_name).is_file() for archive in archives
-    ):
-        return None
-    try:
-        if missing_file(workspace) is not None:
-            return None
-    except OSError:
-        return None
-    reports = [
-        ArchiveReport(
-            name=archive.name,
-            bytes=known[archive.name]["bytes"],
-            bytes_downloaded=0,
-            bytes_resumed=known[archive.name]["bytes"],
-            verified=known[archive.name]["verified"],
-            url=known[archive.name]["url"],
-            members=known[archive.name]["members"],
-        )
-        for archive in archives
-    ]
-    return Report(str(workspace.target), tuple(reports), record["files"], 0.0, already_installed=True)
-
-
-def _read_installed(workspace: Workspace) -> dict[str, Any] | None:
-    """``installed.json``; None where there is none that can be used."""
-    try:
-        record = json.loads(workspace.installed.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    usable = (
-        isinstance(record, dict) and record.get("version") == 1 and isinstance(record.get("archives"), dict)
-    )
-    return record if usable else None
-
-
-def _names(manifest: Path) -> set[bytes]:
-    with manifest.open("rb") as lines:
-        return {line[66:] for line in lines}
-
-
-def _used(folder: Path) -> int:
-    """Bytes that an earlier run left in ``folder``."""
-    total = 0
-    for root, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += (Path(root) / name).lstat().st_size
-    return total

@@ -1,29 +1,30 @@
 """What resume needs, on disk: one small JSON file, replaced as a whole.
 
-A journal that is torn, damaged or of another version is the same as none: the run starts anew, and
-says so.  Signed addresses and credentials never get in: sources are named without query and user.
+Each archive's entry, and the rest, has a digest of its own: what was torn or changed is plain, and only that
+starts anew.  Signed addresses and credentials never get in: sources are named without query and user.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import aiofiles
-
+from fdf256_fast.durable import boot_id, replace_file, storing
 from fdf256_fast.errors import StorageError
 from fdf256_fast.sources import Validator
-from fdf256_fast.watch import in_thread, unbroken
-from fdf256_fast.workspace import storage_error
+from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Entry", "Journal", "read_journal", "write_journal"]
 
-VERSION = 1
+VERSION = 2
+JOURNAL_BYTES_MAX = 64 * 1024 * 1024
+"""Nobody's journal is as large; something else lies there."""
 
 
 @dataclass(slots=True)
@@ -32,20 +33,33 @@ class Entry:
 
     ``identity`` says what it was meant to be (its digest, or its address): another identity, another
     archive.  ``total`` is its size in bytes, ``validators`` what each source showed, by the source's
-    name; ``directory_start`` where the bytes kept of its end start; ``state`` is the core's saved state,
-    and ``verified`` the digest of a finished archive (empty while unfinished, ``crc32`` or ``none``
-    where there is no digest).  ``digest`` and ``members`` are for the record of what is installed.
+    name; ``directory_start`` where the bytes kept of its end start, and ``end`` their SHA-256; ``state`` is
+    the core's saved state, and ``verified`` the digest of a finished archive (empty while unfinished,
+    ``crc32`` or ``none`` where there is no digest).  ``digest`` and ``members`` are for the record of what
+    is installed.
+
+    ``doubtful``: what is on disk must be read before it is believed; the machine was started anew since it
+    was written, or a member was being fetched again.  ``crc32_only``: some member was fetched again of which
+    no record was left, so that the archive's digest does not vouch for it.
     """
 
     identity: str
     total: int | None = None
     validators: dict[str, Validator] = field(default_factory=dict)
     directory_start: int | None = None
+    end: str = ""
     state: str | None = None
     verified: str = ""
     source: str = ""
     digest: str = ""
     members: int | None = None
+    doubtful: bool = False
+    crc32_only: bool = False
+
+    @property
+    def is_fresh(self) -> bool:
+        """Nothing is had of it yet."""
+        return self.total is None and self.state is None and not self.verified
 
 
 @dataclass(slots=True)
@@ -59,28 +73,31 @@ class Journal:
     publishing: list[str] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
     problem: str = ""
-    """Why an existing journal could not be used, empty if it could or there was none."""
+    """Why an existing journal could not be used at all, empty if it could or there was none."""
+    damaged: list[str] = field(default_factory=list)
+    """What of a journal that could be used could not: archives, or ``the head``."""
 
 
 async def read_journal(path: Path) -> Journal:
-    """The journal at ``path``; an empty one, with its ``problem``, where it cannot be used."""
+    """The journal at ``path``; an empty one, with its ``problem``, where it cannot be used.
+
+    Raises StorageError when the disk does not give it.
+    """
+    return await in_thread(_read, path)
+
+
+def _read(path: Path) -> Journal:
+    with storing("read", path):
+        try:
+            with path.open("rb") as file:
+                data = file.read(JOURNAL_BYTES_MAX)
+        except FileNotFoundError:
+            return Journal()
     try:
-        text = await unbroken(_read(path))
-    except FileNotFoundError:
-        return Journal()
-    except OSError as error:
-        raise storage_error("read", error, path) from error
-    except UnicodeDecodeError:
-        return Journal(problem=f"{path} is damaged")
-    try:
-        return _parse(json.loads(text))
-    except (KeyError, TypeError, ValueError, AttributeError):
+        return _parse(json.loads(data))
+    # RecursionError: brackets in brackets, thousands of them.
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return Journal(problem=f"{path} is damaged or of another version")
-
-
-async def _read(path: Path) -> str:
-    async with aiofiles.open(path, encoding="utf-8") as file:
-        return await file.read()
 
 
 async def write_journal(path: Path, journal: Journal) -> None:
@@ -88,47 +105,88 @@ async def write_journal(path: Path, journal: Journal) -> None:
 
     Raises StorageError.
     """
+    text = render(journal, await in_thread(boot_id))
     # One call in one thread: a cancellation can come between two, and leave a file open.
-    await in_thread(_replace, path, render(journal))
+    await in_thread(replace_file, path, text.encode(), spare=True)
 
 
 def write_journal_now(path: Path, journal: Journal) -> None:
     """The same from a thread, for a run that has ended; what cannot be written is not worth an error."""
     with contextlib.suppress(StorageError):  # the journal of half a second ago is still there
-        _replace(path, render(journal))
+        replace_file(path, render(journal, boot_id()).encode(), spare=True)
 
 
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".new")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise storage_error("write", error, path) from error
+def remove_journal(path: Path) -> None:
+    """Nothing is unfinished any more.  Raises OSError."""
+    path.unlink(missing_ok=True)
+    path.with_name(path.name + ".new").unlink(missing_ok=True)
 
 
-def render(journal: Journal) -> str:
-    """The journal as text."""
+def render(journal: Journal, boot: str) -> str:
+    """The journal as text; ``boot`` is the present start of the machine."""
+    head = {"version": VERSION, "boot": boot, "publishing": journal.publishing}
     entries = {name: asdict(entry) for name, entry in journal.entries.items()}
-    return json.dumps({"version": VERSION, "publishing": journal.publishing, "archives": entries}, indent=1)
+    for name, values in entries.items():
+        values["check"] = _check(name, values)
+    return json.dumps({**head, "check": _check("", head), "archives": entries}, indent=1)
+
+
+def _check(name: str, values: dict[str, Any]) -> str:
+    text = json.dumps([name, values], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _parse(raw: Any) -> Journal:
     if raw["version"] != VERSION:
         raise ValueError
-    journal = Journal(publishing=list(raw["publishing"]))
+    journal = Journal()
     for name, values in raw["archives"].items():
-        values["validators"] = {
-            source: Validator(**validator) for source, validator in values["validators"].items()
-        }
-        entry = Entry(**values)
-        numbers = (entry.total, entry.directory_start, entry.members)
-        texts = (entry.identity, entry.verified, entry.source, entry.digest)
-        if not all(number is None or (type(number) is int and number >= 0) for number in numbers):
-            raise ValueError
-        if not all(isinstance(text, str) for text in texts) or not isinstance(entry.state, str | None):
-            raise ValueError
-        journal.entries[name] = entry
-    if not all(journal.entries[name].verified for name in journal.publishing):
-        raise ValueError
+        entry = _parse_entry(name, values)
+        if entry is None:
+            journal.damaged.append(name)
+        else:
+            journal.entries[name] = entry
+    head = {key: raw.get(key) for key in ("version", "boot", "publishing")}
+    publishing = head["publishing"]
+    if raw.get("check") == _check("", head) and isinstance(publishing, list):
+        known = all(isinstance(name, str) and name in journal.entries for name in publishing)
+        if known and all(journal.entries[name].verified for name in publishing):
+            journal.publishing = publishing
+        elif publishing:
+            journal.damaged.append("the head")
+    else:
+        journal.damaged.append("the head")
+    if "the head" in journal.damaged or not head["boot"] or head["boot"] != boot_id():
+        for entry in journal.entries.values():
+            entry.doubtful = True
     return journal
+
+
+def _parse_entry(name: str, values: Any) -> Entry | None:
+    """The entry, or None where anything in it is not as it was written."""
+    try:
+        check = values.pop("check")
+        # A name becomes a path.
+        if check != _check(name, values) or name in {"", ".", ".."} or "/" in name or "\0" in name:
+            return None
+        validators = {
+            source: Validator(**validator) for source, validator in values.pop("validators").items()
+        }
+        entry = Entry(**values, validators=validators)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return entry if _is_sound(entry) else None
+
+
+def _is_sound(entry: Entry) -> bool:
+    numbers = (entry.total, entry.directory_start, entry.members)
+    texts = (entry.identity, entry.end, entry.verified, entry.source, entry.digest)
+    maybe = [entry.state]
+    for validator in entry.validators.values():
+        maybe += [validator.etag, validator.last_modified]
+    return (
+        all(number is None or (type(number) is int and 0 <= number < 1 << 63) for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(text, str | None) for text in maybe)
+        and all(isinstance(flag, bool) for flag in (entry.doubtful, entry.crc32_only))
+    )

@@ -23,7 +23,7 @@ from fdf256_fast.sources import OriginChanged, Source, Sources
 from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from fdf256_fast._core import Engine, Receiver
     from fdf256_fast.client import Answer, Client
@@ -109,6 +109,8 @@ class Feed:
     budget: Budget
     vouched: bool = False
     holes: deque[Span] = field(default_factory=deque)
+    again: deque[Span] = field(default_factory=deque)
+    again_bytes: int = 0
     flights: list[Flight] = field(default_factory=list)
     ahead_bytes: int = SPAN_BYTES_MIN
     downloaded: int = 0
@@ -117,7 +119,15 @@ class Feed:
     @property
     def unrequested(self) -> int:
         """Bytes that nobody has been asked for yet."""
-        return self.end - self.cursor + sum(hole.length for hole in self.holes)
+        return self.end - self.cursor + self.again_bytes + sum(hole.length for hole in self.holes)
+
+    def fetch_again(self, spans: Iterable[Span]) -> None:
+        """Ask for these as well, which are in ascending order: there may be very many of them."""
+        for span in spans:
+            if self.again and self.again[-1].end == span.start:
+                span = Span(self.again.pop().start, span.end)  # noqa: PLW2901
+            self.again.append(span)
+        self.again_bytes = sum(span.length for span in self.again)
 
     @property
     def remaining(self) -> int:
@@ -333,6 +343,13 @@ class Transfer:
                 hole = Span(hole.start, hole.start + length)
             return hole
         frontier = self.engine.status(feed.number)[1]
+        if feed.again and feed.again[0].start < frontier + feed.ahead_bytes:
+            span = feed.again.popleft()
+            if span.length > length:
+                feed.again.appendleft(Span(span.start + length, span.end))
+                span = Span(span.start, span.start + length)
+            feed.again_bytes -= span.length
+            return span
         # The span at the frontier is always allowed, or nothing would ever move.
         if feed.cursor >= feed.end or feed.cursor >= frontier + feed.ahead_bytes:
             return None

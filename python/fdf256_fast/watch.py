@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fdf256_fast.errors import Error, TransferError
@@ -108,12 +109,12 @@ async def _ended(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+async def in_thread(function: Callable[..., T], *arguments: object, **options: object) -> T:
     """``asyncio.to_thread`` for work on the target: a cancellation waits until the thread has ended.
 
     Else somebody could lock the target and work in it while the thread still does.
     """
-    job = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    job = asyncio.get_running_loop().run_in_executor(None, partial(function, *arguments, **options))
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:

@@ -10,15 +10,17 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from fdf256_fast.errors import LockedError, StorageError
+from fdf256_fast.durable import storage_error, storing
+from fdf256_fast.errors import StorageError
+from fdf256_fast.lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
 __all__ = ["Workspace", "storage_error"]
+
+FOLDERS = ("staging", "records", "ends", "spool", "archives")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,38 +81,49 @@ class Workspace:
     @contextlib.asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
         """Hold the target.  Raises LockedError when another process does, StorageError."""
-        lock = FileLock(self.home / "lock", thread_local=False)
         try:
             await asyncio.to_thread(self._make_home)
-            await asyncio.to_thread(lock.acquire, timeout=0)
-        except Timeout as error:
-            raise LockedError(
-                f"another process is working on {self.target}",
-                hint="Wait for it to end, or choose another target.",
-            ) from error
         except OSError as error:
             raise storage_error("use folder", error, self.target) from error
-        try:
+        async with locked(self.home / "lock", f"working on {self.target}", keep=True):
             yield
-        finally:
-            await asyncio.shield(asyncio.to_thread(lock.release))
 
     def _make_home(self) -> None:
-        if self.target.exists() and not self.target.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.target))
+        target = self.target
+        if target.is_symlink() and not target.exists():
+            raise StorageError(
+                f"{target} is a symbolic link to {target.readlink()}, which does not exist",
+                errno=errno.ENOENT,
+                filename=str(target),
+                hint="Make the folder that it points to, or remove the link.",
+            )
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
+        above = [folder for folder in self.home.parents if folder != target and folder.is_relative_to(target)]
+        for folder in (*above, self.home, *(self.home / name for name in FOLDERS)):
+            # What is written there must stay in the target; nobody here ever made a link.
+            if folder.is_symlink():
+                raise StorageError(
+                    f"{folder} is a symbolic link: it is not followed",
+                    errno=errno.ELOOP,
+                    filename=str(folder),
+                    hint="Remove it and run the same command again.",
+                )
         self.home.mkdir(parents=True, exist_ok=True)
 
     def forget_archive(self, name: str, file_name: str) -> None:
-        """Drop all that was had of archive ``name``, its unpacked files too."""
+        """Drop all that was had of archive ``name``, its unpacked files too.  Raises StorageError."""
         shutil.rmtree(self.staging(name), ignore_errors=True)
         paths = [
             self.records(name),
             self.spool(name),
+            self.spool(f"{name}.again"),
             self.spool(f"{name}.archive"),
             self.kept_part(file_name),
         ]
         for path in [*paths, self.end(name), end_part(self.end(name))]:
-            path.unlink(missing_ok=True)
+            with storing("remove", path):
+                path.unlink(missing_ok=True)
 
     def kept_part(self, file_name: str) -> Path:
         """Where an archive that is kept grows."""
@@ -120,6 +133,8 @@ class Workspace:
         """Remove what only an unfinished run needs."""
         for folder in ("staging", "records", "ends", "spool"):
             shutil.rmtree(self.home / folder, ignore_errors=True)
+        for path in (self.journal, self.next_manifest, self.installed):
+            path.with_name(path.name + ".new").unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)
         self.next_manifest.unlink(missing_ok=True)
 
@@ -145,11 +160,3 @@ async def file_size(path: Path) -> int:
         return (await asyncio.to_thread(path.stat)).st_size
     except OSError as error:
         raise storage_error("read", error, path) from error
-
-
-def storage_error(action: str, error: OSError, path: Path) -> StorageError:
-    """An OS error with what was tried and on which file; errno and file name are kept."""
-    filename = os.fsdecode(error.filename) if error.filename else str(path)
-    return StorageError(
-        f"cannot {action} {filename}: {error.strerror or error}", errno=error.errno, filename=filename
-    )

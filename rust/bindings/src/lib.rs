@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fdf256_core::digest::Algorithm;
 use fdf256_core::engine::{self, Event, Spec, UNKNOWN_BYTES, UnpackSpec};
-use fdf256_core::{manifest, slab, staging, zip};
+use fdf256_core::{manifest, slab, space, staging, zip};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -62,9 +62,16 @@ impl Directory {
             .map_err(|error| to_python(py, error))
     }
 
-    fn first_missing(&self, py: Python<'_>, staging: &Staging) -> Option<String> {
-        let (directory, staging) = (Arc::clone(&self.0), Arc::clone(&staging.0));
-        py.detach(|| directory.first_missing(&staging, u64::MAX))
+    fn extents(&self, members: Vec<usize>) -> Vec<Gap> {
+        members.into_iter().filter(|&index| index < self.0.len()).map(|index| self.0.extent(index)).collect()
+    }
+
+    fn disk_bytes(&self, py: Python<'_>, block_bytes: u64) -> u64 {
+        py.detach(|| space::disk_bytes(&self.0, block_bytes))
+    }
+
+    fn spool_bytes(&self, py: Python<'_>, window_bytes: u64) -> u64 {
+        py.detach(|| space::spool_bytes(&self.0, window_bytes))
     }
 
     #[getter]
@@ -115,7 +122,10 @@ impl Engine {
         Self(Arc::new(engine::Engine::new(&job.0, workers)), Arc::default())
     }
 
-    #[pyo3(signature = (name, total, window_bytes, *, file=None, digest=None, unpack=None, saved=None))]
+    #[pyo3(signature = (
+        name, total, window_bytes, *,
+        file=None, digest=None, unpack=None, saved=None, thorough=false, redo=None,
+    ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python call")]
     fn add(
         &self,
@@ -127,6 +137,8 @@ impl Engine {
         digest: Option<(String, Option<String>)>,
         unpack: Option<(Py<Directory>, Py<Staging>, PathBuf, PathBuf)>,
         saved: Option<String>,
+        thorough: bool,
+        redo: Option<Vec<usize>>,
     ) -> PyResult<usize> {
         let unpack = unpack.map(|(directory, staging, records, spool)| UnpackSpec {
             directory: Arc::clone(&directory.get().0),
@@ -138,8 +150,35 @@ impl Engine {
         py.detach(|| {
             let digest =
                 digest.map(|(algorithm, value)| Ok((Algorithm::parse(&algorithm)?, value))).transpose()?;
-            self.0.add(Spec { name, total, window_bytes, file, digest, unpack }, saved.as_deref())
+            let spec = Spec { name, total, window_bytes, file, digest, unpack, thorough, redo };
+            self.0.add(spec, saved.as_deref())
         })
+        .map_err(|error| to_python(py, error))
+    }
+
+    fn lost(&self, archive: usize) -> u64 {
+        self.0.lost(archive)
+    }
+
+    #[pyo3(signature = (directory, staging, records, workers, *, saved=None, thorough=false))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python call")]
+    fn recheck(
+        &self,
+        py: Python<'_>,
+        directory: Py<Directory>,
+        staging: Py<Staging>,
+        records: PathBuf,
+        workers: usize,
+        saved: Option<String>,
+        thorough: bool,
+    ) -> PyResult<(Vec<usize>, usize)> {
+        let (directory, staging) = (Arc::clone(&directory.get().0), Arc::clone(&staging.get().0));
+        py.detach(|| {
+            let unpacked =
+                engine::Unpacked { directory: &directory, staging: &staging, records: &records, workers };
+            self.0.recheck(&unpacked, saved.as_deref(), thorough)
+        })
+        .map(|lost| (lost.members, lost.unrecorded))
         .map_err(|error| to_python(py, error))
     }
 
@@ -238,8 +277,16 @@ fn write_manifest(py: Python<'_>, path: PathBuf, parts: Vec<(Py<Directory>, Path
     .map_err(|error| to_python(py, error))
 }
 
+/// Waits until the file system that holds `path` has everything on its disk.
+#[pyfunction]
+fn sync_file_system(py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    py.detach(|| space::sync_file_system(&path)).map_err(|error| to_python(py, error))
+}
+
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{Directory, Engine, Job, Staging, hash_file, receiver::Receiver, write_manifest};
+    use super::{
+        Directory, Engine, Job, Staging, hash_file, receiver::Receiver, sync_file_system, write_manifest,
+    };
 }

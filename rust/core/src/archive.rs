@@ -9,19 +9,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rangemap::RangeSet;
-use serde::{Deserialize, Serialize};
 
-use crate::digest::{Algorithm, Hasher, hash_file, hex, unhex};
+use crate::digest::{Algorithm, Hasher};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::manifest::Records;
-use crate::staging::Staging;
+use crate::staging::{Staging, no_links};
 use crate::stream::{SavedStream, Stream};
+use crate::unpack::Sha256Bytes;
 use crate::window::Window;
 use crate::zip::Directory;
 
-/// Version of the saved state; another one is refused, and the archive starts anew.
-const STATE_VERSION: u32 = 1;
+mod saved;
+pub(crate) use saved::passed as passed_of;
+use saved::{Mark, Saved};
+
 /// How often a member may arrive damaged before the archive is given up: it is fetched again one time less.
 const MEMBER_TRIES: u32 = 4;
 /// The size of an archive whose origin does not tell.
@@ -40,6 +42,10 @@ pub struct Spec {
     /// The digest to compute over all bytes, and the value that it must have, if one is known.
     pub digest: Option<(Algorithm, Option<String>)>,
     pub unpack: Option<UnpackSpec>,
+    /// Believe nothing on disk that is not read and proven: the machine was started anew since.
+    pub thorough: bool,
+    /// Only these members are wanted, in ascending order: everything else is had already.
+    pub redo: Option<Vec<usize>>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,6 +64,22 @@ pub struct Unpacking {
     pub staging: Arc<Staging>,
     pub records: Records,
     spool: PathBuf,
+    /// Members that were unpacked before must become the same files again.
+    pub again: bool,
+}
+
+impl Unpacking {
+    /// Notes that member `index` is unpacked.  One that was unpacked before must be the same file: the
+    /// archive's digest was computed over that one.
+    pub fn record(&self, index: usize, sha256: &Sha256Bytes) -> Result<()> {
+        if self.again && self.records.get(index).is_some_and(|before| before != *sha256) {
+            let entry = self.directory.entry(index);
+            self.staging.remove(&entry.name());
+            let reason = "it is another file than the one that was verified before";
+            return Err(self.directory.refuse_member(&entry, reason));
+        }
+        self.records.put(index, sha256)
+    }
 }
 
 pub struct Archive {
@@ -89,6 +111,10 @@ pub struct Archive {
     /// Where to go back to when the member that is streamed turns out to be damaged.
     rewind: Option<Rewind>,
     announced: u64,
+    /// Where the digest was on its way through the file.
+    marks: Vec<Mark>,
+    /// How many bytes the frontier went back when the saved state was taken up.
+    pub lost: u64,
 }
 
 /// A consumer that takes the bytes in order, one worker at a time.
@@ -110,26 +136,6 @@ struct Rewind {
     hasher: Option<Hasher>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Saved {
-    version: u32,
-    total: u64,
-    passed: u64,
-    unpacked: u64,
-    file: Option<u64>,
-    digest: Option<SavedDigest>,
-    stream: Option<SavedStream>,
-    rewind: Option<SavedDigest>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct SavedDigest {
-    algorithm: String,
-    position: u64,
-    /// None where the algorithm cannot export its state.
-    state: Option<String>,
-}
-
 /// What `digest_work` and `file_work` hand to a worker.
 pub struct Work<T> {
     pub inner: T,
@@ -142,13 +148,15 @@ pub struct Work<T> {
 impl Archive {
     pub fn new(spec: Spec, saved: Option<&str>, job: &Job) -> Result<Self> {
         let saved = saved.map(|text| Saved::read(text, &spec)).transpose()?;
-        let keep = saved.is_some();
+        let again = spec.redo.is_some();
+        let keep = saved.is_some() || again;
         let unpacking = spec.unpack.map(|unpack| {
             Ok::<_, Error>(Arc::new(Unpacking {
                 records: Records::open(&unpack.records, keep)?,
                 directory: unpack.directory,
                 staging: unpack.staging,
                 spool: unpack.spool,
+                again,
             }))
         });
         let file = match &spec.file {
@@ -183,105 +191,31 @@ impl Archive {
             streaming: None,
             rewind: None,
             announced: 0,
+            marks: Vec::new(),
+            lost: 0,
         };
+        if let Some(redo) = spec.redo {
+            archive.want_only(&redo);
+        }
         if let Some(saved) = saved {
-            archive.restore(&saved, job)?;
+            archive.restore(&saved, spec.thorough, job)?;
         }
         Ok(archive)
     }
 
-    // ---- resume ------------------------------------------------------------------------------------
-
-    fn restore(&mut self, saved: &Saved, job: &Job) -> Result<()> {
-        let unusable = |what: &str| Error::Unusable(format!("{}: {what}", self.name));
-        self.passed = saved.passed;
-        self.unpacked = saved.unpacked;
-        if let Some(name) =
-            self.unpacking.as_ref().and_then(|it| it.directory.first_missing(&it.staging, saved.passed))
-        {
-            return Err(unusable(&format!("{name} is no longer in the staging folder as it was left")));
+    /// Takes all but the extents of `members` for arrived and passed.
+    fn want_only(&mut self, members: &[usize]) {
+        let Some(unpacking) = &self.unpacking else { return };
+        let mut had = RangeSet::from_iter(std::iter::once(0..self.total).filter(|all| !all.is_empty()));
+        for &index in members {
+            let (start, end) = unpacking.directory.extent(index);
+            had.remove(start..end);
         }
-        if let Some(file) = &mut self.file {
-            let kept = saved.file.ok_or_else(|| unusable("the earlier run did not keep the archive"))?;
-            let length = file
-                .inner
-                .metadata()
-                .map_err(|source| Error::storage("read", &self.file_path, &source))?
-                .len();
-            if length < kept {
-                return Err(unusable("its part file is shorter than it was left"));
-            }
-            file.inner.set_len(kept).map_err(|source| Error::storage("write", &self.file_path, &source))?;
-            file.position = kept;
-        }
-        if let (Some(digest), Some(algorithm)) = (&mut self.digest, self.algorithm) {
-            let kept = saved.digest.as_ref().filter(|kept| kept.algorithm == algorithm.name());
-            let state = kept.and_then(|kept| Some((kept.position, unhex(kept.state.as_ref()?)?)));
-            (digest.position, digest.inner) = match (state, &self.file) {
-                (Some((position, state)), _) => (position, Hasher::import(algorithm, &state)?),
-                // BLAKE3 keeps its state to itself, and the digest may be a new wish: read the part file.
-                (None, Some(file)) => {
-                    (file.position, hash_file(&self.file_path, file.position, algorithm, job)?)
-                }
-                (None, None) => return Err(unusable("the earlier run did not compute this digest")),
-            };
-        }
-        if let (Some(saved_stream), Some(unpacking)) = (&saved.stream, &self.unpacking) {
-            let stream = Stream::resume(
-                &unpacking.directory,
-                saved_stream,
-                &unpacking.staging,
-                &unpacking.spool,
-                job,
-            )?;
-            let stream =
-                stream.ok_or_else(|| unusable("a half-unpacked member is no longer as it was left"))?;
-            let hasher = match (&saved.rewind, self.algorithm) {
-                (Some(rewind), Some(algorithm)) => Some(Hasher::import(
-                    algorithm,
-                    &rewind.state.as_deref().and_then(unhex).unwrap_or_default(),
-                )?),
-                (None, Some(_)) => return Err(unusable("its saved state has no way back")),
-                (_, None) => None,
-            };
-            self.rewind = Some(Rewind { start: unpacking.directory.extent(stream.index).0, hasher });
-            self.streaming = Some(stream.index);
-            self.saved_stream = Some(stream.save());
-            self.stream = StreamSlot::Waiting(Box::new(stream));
-        }
-        let frontier = self.frontier();
-        self.window = Window::starting_at(frontier);
-        self.arrived = frontier;
-        self.announced = frontier;
-        Ok(())
-    }
-
-    /// The state that goes into the journal, as JSON text.
-    pub fn save(&self) -> String {
-        let export = |hasher: &Hasher, position, algorithm: Algorithm| SavedDigest {
-            algorithm: algorithm.name().into(),
-            position,
-            state: hasher.export().map(|state| hex(&state)),
-        };
-        let saved = Saved {
-            version: STATE_VERSION,
-            total: self.total,
-            passed: self.passed,
-            unpacked: self.unpacked,
-            file: self.file.as_ref().map(|file| file.position),
-            digest: self
-                .digest
-                .as_ref()
-                .zip(self.algorithm)
-                .map(|(digest, algorithm)| export(&digest.inner, digest.position, algorithm)),
-            stream: self.saved_stream.clone(),
-            rewind: self
-                .rewind
-                .as_ref()
-                .and_then(|rewind| Some(export(rewind.hasher.as_ref()?, rewind.start, self.algorithm?))),
-        };
-        // A struct of numbers and strings always serialises.
-        serde_json::to_string(&saved).unwrap_or_default()
+        self.window = Window::having(had.clone());
+        self.passed_ahead = had;
+        self.pass(0..0);
+        drop(self.window.release(self.passed));
+        self.announced = self.passed;
     }
 
     // ---- arrival -----------------------------------------------------------------------------------
@@ -531,19 +465,26 @@ impl Archive {
         let rewind = self.rewind.take()?;
         self.generation += 1;
         // `passed` went along with the stream and no further, so nothing behind the member is lost.
-        self.passed = rewind.start;
-        if let Some(file) = &mut self.file {
-            file.position = file.position.min(rewind.start);
-        }
-        if let (Some(digest), Some(hasher)) = (&mut self.digest, rewind.hasher) {
-            digest.position = rewind.start;
-            digest.inner = hasher;
-        }
+        self.go_back(rewind);
         let released = self.window.released();
         let span = self.member_damaged(index)?;
         self.arrived = self.arrived.saturating_sub(released.saturating_sub(span.start));
         self.announced = span.start;
         Some(span)
+    }
+
+    /// Everything goes back to where a member began; what lagged behind that stays where it is.
+    fn go_back(&mut self, to: Rewind) {
+        self.passed = to.start;
+        if let Some(file) = &mut self.file {
+            file.position = file.position.min(to.start);
+        }
+        if let (Some(digest), Some(hasher)) = (&mut self.digest, to.hasher)
+            && digest.position > to.start
+        {
+            digest.position = to.start;
+            digest.inner = hasher;
+        }
     }
 
     // ---- the frontier ------------------------------------------------------------------------------
@@ -617,26 +558,12 @@ impl<T> InOrder<T> {
     }
 }
 
-impl Saved {
-    fn read(text: &str, spec: &Spec) -> Result<Self> {
-        let unusable = |what: &str| Error::Unusable(format!("{}: {what}", spec.name));
-        let saved: Self =
-            serde_json::from_str(text).map_err(|_| unusable("its saved state cannot be read"))?;
-        if saved.version != STATE_VERSION {
-            return Err(unusable("its saved state is of another version of this program"));
-        }
-        let positions = [Some(saved.passed), saved.file, saved.digest.as_ref().map(|digest| digest.position)];
-        if saved.total != spec.total || positions.iter().flatten().any(|&position| position > saved.total) {
-            return Err(unusable("its saved state does not fit the archive's size"));
-        }
-        Ok(saved)
-    }
-}
-
 fn open_part(path: &Path, keep: bool) -> Result<File> {
     let refused = |source: std::io::Error| Error::storage("create file", path, &source);
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(refused)?;
     }
-    File::options().read(true).write(true).create(true).truncate(!keep).open(path).map_err(refused)
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(!keep);
+    no_links(&mut options).open(path).map_err(refused)
 }

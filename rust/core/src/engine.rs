@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::archive::{Archive, Unpacking, Work};
+use crate::archive::{Archive, Unpacking, Work, passed_of};
 pub use crate::archive::{Spec, UNKNOWN_BYTES, UnpackSpec};
 use crate::digest::{Hasher, update_together};
 use crate::error::{Error, Result};
 use crate::job::Job;
+pub use crate::recheck::{Lost, Unpacked};
 use crate::stream::Stream;
 use crate::unpack::{Scratch, unpack_member};
 
@@ -136,6 +137,22 @@ impl Engine {
         // An empty or already complete archive gets no chunk that would wake anybody.
         self.shared.settle(&mut state, number);
         Ok(number)
+    }
+
+    /// How many bytes the frontier went back when the saved state of `archive` was taken up.
+    #[must_use]
+    pub fn lost(&self, archive: usize) -> u64 {
+        self.shared.lock().archives[archive].lost
+    }
+
+    /// What `saved` (everything, without it) has unpacked and is not in staging as it was left.
+    ///
+    /// # Errors
+    /// `Storage`, `Cancelled`.
+    pub fn recheck(&self, unpacked: &Unpacked<'_>, saved: Option<&str>, thorough: bool) -> Result<Lost> {
+        // A state that cannot be read is refused by `add`.
+        let below = saved.map_or(Some(u64::MAX), passed_of).unwrap_or(0);
+        unpacked.recheck(below, thorough, &self.shared.job)
     }
 
     /// Takes the chunk of `archive` at `offset`.
@@ -321,9 +338,9 @@ impl Shared {
     fn perform(&self, task: Task, scratch: &mut Scratch) {
         match task {
             Task::Member { archive, index, generation, unpacking, chunks } => {
-                let Unpacking { directory, staging, records, .. } = &*unpacking;
+                let Unpacking { directory, staging, .. } = &*unpacking;
                 let result = unpack_member(directory, index, &chunks, staging, scratch, &self.job)
-                    .and_then(|sha256| records.put(index, &sha256));
+                    .and_then(|sha256| unpacking.record(index, &sha256));
                 self.update(archive, |state| match result {
                     Ok(()) => {
                         state.member_done(index);
@@ -389,7 +406,7 @@ impl Shared {
         mut stream: Box<Stream>,
         chunks: &[Bytes],
     ) {
-        let Unpacking { directory, staging, records, .. } = unpacking;
+        let Unpacking { directory, staging, .. } = unpacking;
         let index = stream.index;
         let (_, end) = directory.extent(index);
         let pushed = stream.push(directory, chunks, &self.job);
@@ -401,7 +418,7 @@ impl Shared {
                 });
                 return;
             }
-            Ok(()) => stream.finish(directory, staging).and_then(|sha256| records.put(index, &sha256)),
+            Ok(()) => stream.finish(directory, staging).and_then(|sha256| unpacking.record(index, &sha256)),
             Err(error) => Err(error),
         };
         self.update(archive, |state| match result {

@@ -73,6 +73,8 @@ fn spec(sample: &Sample, folder: &Path, window_bytes: u64) -> Spec {
             records: folder.join("records"),
             spool: folder.join("spool"),
         }),
+        thorough: false,
+        redo: None,
     }
 }
 
@@ -210,6 +212,8 @@ fn a_plain_file_of_unknown_size_is_written_in_order_and_hashed() {
             file: Some(path.clone()),
             digest: Some((algorithm, None)),
             unpack: None,
+            thorough: false,
+            redo: None,
         };
         engine.add(spec, None).unwrap();
         for (index, chunk) in data.chunks(65_537).enumerate() {

@@ -1,18 +1,21 @@
 //! Per-file SHA-256: one fixed-size record a member while the archives arrive, one text file at the end.
 
 use std::fs::File;
-use std::io::{BufWriter, Read as _, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::digest::hex;
 use crate::error::{Error, Result};
+use crate::staging::no_links;
 use crate::unpack::Sha256Bytes;
 use crate::zip::Directory;
 
-const RECORD_BYTES: usize = 32;
+/// A SHA-256, and a CRC-32 over it and the member's number: a record that is torn, of zeros, or in another's
+/// place is none.
+const RECORD_BYTES: usize = 32 + 4;
 
-/// The records of one archive, at 32 bytes times the member's number: written by any worker in any order,
+/// The records of one archive, at their size times the member's number: written by any worker in any order,
 /// and complete for every member below the frontier after whatever ended the run.
 #[derive(Debug)]
 pub struct Records {
@@ -30,17 +33,38 @@ impl Records {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(refused)?;
         }
-        let file = File::options().write(true).create(true).truncate(!keep).open(path).map_err(refused)?;
-        Ok(Self { file, path: path.to_owned() })
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(!keep);
+        Ok(Self { file: no_links(&mut options).open(path).map_err(refused)?, path: path.to_owned() })
     }
 
     /// # Errors
     /// `Storage`.
     pub fn put(&self, index: usize, sha256: &Sha256Bytes) -> Result<()> {
+        let mut record = [0; RECORD_BYTES];
+        record[..32].copy_from_slice(sha256);
+        record[32..].copy_from_slice(&check(index, sha256));
         self.file
-            .write_all_at(sha256, (index * RECORD_BYTES) as u64)
+            .write_all_at(&record, (index * RECORD_BYTES) as u64)
             .map_err(|source| Error::storage("write", &self.path, &source))
     }
+
+    /// The SHA-256 of member `index`; None where there is none that can be believed.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Sha256Bytes> {
+        let mut record = [0; RECORD_BYTES];
+        // What cannot be read is as good as lost.
+        self.file.read_exact_at(&mut record, (index * RECORD_BYTES) as u64).ok()?;
+        let (sha256, found) = record.split_first_chunk::<32>()?;
+        (found == check(index, sha256)).then_some(*sha256)
+    }
+}
+
+fn check(index: usize, sha256: &Sha256Bytes) -> [u8; 4] {
+    let mut crc32 = crc32fast::Hasher::new();
+    crc32.update(&(index as u64).to_le_bytes());
+    crc32.update(sha256);
+    crc32.finalize().to_le_bytes()
 }
 
 /// Writes the manifest of everything that `parts` (directory and records of each archive) hold, in the
@@ -50,23 +74,21 @@ impl Records {
 /// `Storage`; `Member` when its record is missing.
 pub fn write(path: &Path, parts: &[(&Directory, &Path)]) -> Result<u64> {
     let refused = |source: std::io::Error| Error::storage("write", path, &source);
-    let mut out = BufWriter::new(File::create(path).map_err(refused)?);
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    let mut out = BufWriter::new(no_links(&mut options).open(path).map_err(refused)?);
     let mut files = 0;
     for (directory, records) in parts {
-        let reading = |source: std::io::Error| Error::storage("read", records, &source);
-        let mut records_in = std::io::BufReader::new(File::open(records).map_err(reading)?);
-        let mut record: Sha256Bytes = [0; RECORD_BYTES];
+        let records = Records::open(records, true)?;
         for index in 0..directory.len() {
-            let complete = records_in.read_exact(&mut record).is_ok() && record != [0; RECORD_BYTES];
             let entry = directory.entry(index);
-            if entry.is_directory() && complete {
-                continue;
-            }
-            if !complete {
+            let Some(sha256) = records.get(index) else {
                 return Err(directory.refuse_member(&entry, "its record is missing; run the command again"));
+            };
+            if !entry.is_directory() {
+                writeln!(out, "{}  {}", hex(&sha256), entry.name()).map_err(refused)?;
+                files += 1;
             }
-            writeln!(out, "{}  {}", hex(&record), entry.name()).map_err(refused)?;
-            files += 1;
         }
     }
     out.flush().map_err(refused)?;

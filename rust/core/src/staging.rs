@@ -4,9 +4,10 @@
 //! in an archive and nobody beside us can lead a write out of the folder.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -80,6 +81,18 @@ impl Staging {
         .map_err(|errno| self.refused("open file", name, errno))
     }
 
+    /// The existing file `name`, for reading.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn open_file(&self, name: &str) -> Result<File> {
+        let (parent, leaf) = split(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        openat(&*self.directory(parent)?, leaf, flags, Mode::empty())
+            .map(File::from)
+            .map_err(|errno| self.refused("read", name, errno))
+    }
+
     /// # Errors
     /// `Storage`.
     pub fn make_directory(&self, name: &str) -> Result<()> {
@@ -100,7 +113,9 @@ impl Staging {
         let (parent, leaf) = split(name);
         if let Ok(directory) = self.directory(parent) {
             // What cannot be removed is replaced by `create` or reported there.
-            let _ = unlinkat(&*directory, leaf, AtFlags::empty());
+            if let Err(Errno::ISDIR) = unlinkat(&*directory, leaf, AtFlags::empty()) {
+                let _ = unlinkat(&*directory, leaf, AtFlags::REMOVEDIR);
+            }
         }
     }
 
@@ -131,6 +146,11 @@ impl Staging {
     fn refused(&self, action: &'static str, name: &str, errno: Errno) -> Error {
         Error::storage(action, &self.path(name), &io::Error::from(errno))
     }
+}
+
+/// Opening through a symbolic link fails: nobody leads what is written here to another place.
+pub(crate) fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
 }
 
 fn split(name: &str) -> (&str, &str) {

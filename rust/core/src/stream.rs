@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
-use crate::digest::{hex, unhex};
+use crate::digest::{hex, read_on, unhex};
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::staging::Staging;
+use crate::staging::{Staging, no_links};
 use crate::unpack::{Sha256Bytes, Unpacker};
 use crate::zip::{Directory, Method};
 
@@ -67,24 +67,33 @@ impl Stream {
         })
     }
 
-    /// Takes up a saved stream; None when what it left on disk is not enough.
+    /// Takes up a saved stream; None when what it left on disk is not enough, or not what it left.  With
+    /// `thorough` a stored member's file is read again; a deflated one's spool always is.
     pub fn resume(
         directory: &Directory,
         saved: &SavedStream,
         staging: &Staging,
         spool_path: &Path,
+        thorough: bool,
         job: &Job,
     ) -> Result<Option<Self>> {
-        if saved.index >= directory.len() {
+        let entry = directory.entry(saved.index);
+        let (start, end) = directory.extent(saved.index);
+        let data_start = saved.data_start.unwrap_or(start);
+        if saved.position < start || saved.position > end || data_start < start || data_start > end {
             return Ok(None);
         }
-        let entry = directory.entry(saved.index);
         let (unpacker, spool) = match entry.method() {
             Method::Stored => {
                 let state = unhex(&saved.sha256)
                     .and_then(|state| SerializedState::<Sha256>::try_from(state.as_slice()).ok())
                     .and_then(|state| Sha256::deserialize(&state).ok());
                 let Some(sha256) = state else { return Ok(None) };
+                if staging.size(&entry.name()).is_none_or(|size| size < saved.produced)
+                    || thorough && !saved.is_in(staging, &entry.name(), job)?
+                {
+                    return Ok(None);
+                }
                 match Unpacker::reopen(&entry, staging, saved.produced, saved.crc32, sha256)? {
                     Some(unpacker) => (unpacker, None),
                     None => return Ok(None),
@@ -96,13 +105,18 @@ impl Stream {
                     .map_or(0, |start| saved.position.saturating_sub(start))
                     .min(entry.compressed_bytes);
                 let mut unpacker = Unpacker::create(&entry, staging)?;
-                let Some(spool) = Spool::replay(spool_path, kept, |data| {
+                let replayed = Spool::replay(spool_path, kept, |data| {
                     job.check()?;
                     unpacker.push(directory, &entry, data)
-                })?
-                else {
-                    return Ok(None);
+                });
+                let spool = match replayed {
+                    Ok(Some(spool)) => spool,
+                    Ok(None) | Err(Error::Member { .. }) => return Ok(None),
+                    Err(error) => return Err(error),
                 };
+                if !saved.is_at(&unpacker) {
+                    return Ok(None);
+                }
                 (unpacker, Some(spool))
             }
         };
@@ -168,19 +182,46 @@ impl Stream {
     }
 }
 
+impl SavedStream {
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether what was unpacked again is what was unpacked before.
+    fn is_at(&self, unpacker: &Unpacker) -> bool {
+        unpacker.produced == self.produced && unpacker.crc32.clone().finalize() == self.crc32
+    }
+
+    /// Whether the member's file begins with what was written to it.
+    fn is_in(&self, staging: &Staging, name: &str, job: &Job) -> Result<bool> {
+        let Ok(mut file) = staging.open_file(name) else { return Ok(false) };
+        let mut crc32 = crc32fast::Hasher::new();
+        let read = read_on(&mut file, &staging.path(name), self.produced, job, |data| crc32.update(data));
+        job.check()?;
+        Ok(matches!(read, Ok(count) if count == self.produced) && crc32.finalize() == self.crc32)
+    }
+}
+
 impl Spool {
     fn create(path: &Path) -> Result<Self> {
         let refused = |source: std::io::Error| Error::storage("create file", path, &source);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(refused)?;
         }
-        Ok(Self { file: File::create(path).map_err(refused)?, path: path.to_owned() })
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        Ok(Self { file: no_links(&mut options).open(path).map_err(refused)?, path: path.to_owned() })
     }
 
     /// Feeds the first `kept` bytes to `take` and goes on behind them; None when they are not all there.
     fn replay(path: &Path, kept: u64, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<Option<Self>> {
         let refused = |source: std::io::Error| Error::storage("read", path, &source);
-        let Ok(mut file) = File::options().read(true).write(true).open(path) else { return Ok(None) };
+        let mut options = File::options();
+        let Ok(mut file) = no_links(options.read(true).write(true)).open(path) else { return Ok(None) };
         if file.metadata().map_err(refused)?.len() < kept {
             return Ok(None);
         }

@@ -19,6 +19,12 @@ impl Window {
         Self { released, ..Self::default() }
     }
 
+    /// A window that wants nothing of `had`.
+    #[must_use]
+    pub fn having(had: RangeSet<u64>) -> Self {
+        Self { present: had, ..Self::default() }
+    }
+
     /// The offset below which nothing is wanted any more.
     #[must_use]
     pub fn released(&self) -> u64 {

@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::name;
-use crate::staging::Staging;
 
 const END_SIGNATURE: u32 = 0x0605_4b50;
 const END_BYTES: usize = 22;
@@ -340,17 +339,6 @@ impl Directory {
             if self.extent(middle).1 > offset { high = middle } else { low = middle + 1 }
         }
         low
-    }
-
-    /// The name of a member that lies below `passed` in the archive and whose file is not in `staging` at
-    /// its full size.
-    #[must_use]
-    pub fn first_missing(&self, staging: &Staging, passed: u64) -> Option<String> {
-        (0..self.len())
-            .take_while(|&index| self.extent(index).1 <= passed)
-            .map(|index| self.entry(index))
-            .find(|entry| !entry.is_directory() && staging.size(&entry.name()) != Some(entry.bytes))
-            .map(|entry| entry.name())
     }
 
     /// Checks the local header at the start of a member's extent against the directory, and tells how

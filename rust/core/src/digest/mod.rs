@@ -170,15 +170,36 @@ pub fn update_together(work: &mut [(Hasher, Vec<Bytes>)]) {
 /// # Errors
 /// `Storage`, `Cancelled`.
 pub fn hash_file(path: &Path, length: u64, algorithm: Algorithm, job: &Job) -> Result<Hasher> {
-    let refused = |source: std::io::Error| Error::storage("read", path, &source);
-    let mut file = File::open(path).map_err(refused)?.take(length);
+    let mut file = File::open(path).map_err(|source| Error::storage("read", path, &source))?;
     let mut hasher = Hasher::new(algorithm);
-    let mut buffer = vec![0; READ_BYTES];
+    read_on(&mut file, path, length, job, |data| hasher.update(data))?;
+    Ok(hasher)
+}
+
+/// Hands the next `length` bytes of `file` to `take`, fewer if it ends before; returns how many.
+///
+/// # Errors
+/// `Storage`, `Cancelled`.
+pub fn read_on(
+    file: &mut File,
+    path: &Path,
+    length: u64,
+    job: &Job,
+    mut take: impl FnMut(&[u8]),
+) -> Result<u64> {
+    let mut file = file.take(length);
+    let mut buffer = vec![0; READ_BYTES.min(usize::try_from(length).unwrap_or(READ_BYTES))];
+    let mut had = 0;
     loop {
         job.check()?;
-        match file.read(&mut buffer).map_err(refused)? {
-            0 => return Ok(hasher),
-            count => hasher.update(&buffer[..count]),
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(had),
+            Ok(count) => {
+                take(&buffer[..count]);
+                had += count as u64;
+            }
+            Err(source) if source.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(Error::storage("read", path, &source)),
         }
     }
 }

@@ -1,0 +1,97 @@
+"""Files that are there as a whole or not at all, after a crash, a power cut, and on a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fdf256_fast.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["FULL", "boot_id", "replace_file", "storage_error", "storing", "sync_folder"]
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a disk without room says."""
+
+SPARE_BYTES = 16 * 1024
+
+
+def boot_id() -> str:
+    """What is another one after each start of the machine; empty where the system does not tell."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def storage_error(action: str, error: OSError, path: Path) -> StorageError:
+    """An OS error with what was tried and on which file; errno and file name are kept."""
+    if isinstance(error, StorageError):
+        return error
+    filename = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
+    return StorageError(
+        f"cannot {action} {filename}: {error.strerror or error}", errno=error.errno, filename=filename
+    )
+
+
+@contextlib.contextmanager
+def storing(action: str, path: Path) -> Iterator[None]:
+    """An OS error in the block becomes a StorageError that says what was tried, and on which file."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(action, error, path) from error
+
+
+def replace_file(path: Path, data: bytes, *, spare: bool = False) -> None:
+    """Replace the file at ``path``: after a crash or a power cut it is the old one or the new one.
+
+    Forced to the disk before the rename: 4 ms on an SSD with ext4, also while it is busy with a run's
+    files, 0.2 ms on tmpfs; without, 1 to 3 ms.  With ``spare`` room for the next time stays reserved, so that
+    a disk that fills up does not keep the last state from being written.  Raises StorageError.
+    """
+    fresh = path.with_name(path.name + ".new")
+    with storing("write", path):
+        try:
+            with os.fdopen(_open_fresh(fresh), "wb") as file:
+                file.write(data)
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except OSError:
+            if not spare:
+                fresh.unlink(missing_ok=True)
+            raise
+    if spare:
+        with contextlib.suppress(OSError), os.fdopen(_open_fresh(fresh), "wb") as file:
+            file.write(bytes(max(SPARE_BYTES, 2 * len(data))))
+
+
+def _open_fresh(path: Path) -> int:
+    """The file for writing from its start on, without giving up its blocks; never through a link."""
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            return os.open(path, flags)
+        path.unlink()
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the renames in a folder are on its disk.  Raises StorageError."""
+    with storing("write to disk", path):
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,157 @@
+"""What is installed: the manifest ``SHA256SUMS`` and the record ``installed.json``, written and believed.
+
+Both are for others to read, and so may have been edited: what is not as it should be counts as not installed,
+and is installed again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from fdf256_fast.durable import replace_file, storing
+from fdf256_fast.report import ArchiveReport, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from fdf256_fast.catalog import Archive
+    from fdf256_fast.journal import Entry
+    from fdf256_fast.workspace import Workspace
+
+__all__ = ["add_old_lines", "already_installed", "count_lines", "missing_file", "write_record"]
+
+LINE = re.compile(rb"[0-9a-f]{64}  ([^\0\r\n\\]+)\n")
+"""Names with other characters are in no archive that is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    """One archive in the record."""
+
+    digest: str
+    bytes: int
+    members: int | None
+    verified: str
+    url: str
+
+
+# ---- the manifest ----------------------------------------------------------------------------------
+
+
+def add_old_lines(workspace: Workspace) -> None:
+    """Add to the next manifest what the present one has of archives that are not part of this run.
+
+    Raises StorageError.
+    """
+    with storing("write", workspace.next_manifest):
+        if not workspace.manifest.exists():
+            return
+        with workspace.next_manifest.open("rb") as lines:
+            fresh = {line[66:] for line in lines}
+        with workspace.manifest.open("rb") as old, workspace.next_manifest.open("ab") as out:
+            out.writelines(line for line in old if LINE.fullmatch(line) and line[66:] not in fresh)
+
+
+def count_lines(manifest: Path) -> int:
+    """How many files a manifest has.  Raises StorageError."""
+    with storing("read", manifest), manifest.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def missing_file(workspace: Workspace) -> str | None:
+    """The first file of the manifest that is not in the target, or the first line that is none.
+
+    None when all are there.  Raises OSError.
+    """
+    with workspace.manifest.open("rb") as lines:
+        for line in lines:
+            match = LINE.fullmatch(line)
+            name = os.fsdecode(match[1] if match else line)
+            if match is None or not os.path.lexists(workspace.target / name):
+                return name
+    return None
+
+
+# ---- the record ------------------------------------------------------------------------------------
+
+
+def write_record(workspace: Workspace, entries: Mapping[str, Entry], files: int) -> None:
+    """Bring ``installed.json`` up to date.  Raises StorageError."""
+    known = _read(workspace)
+    archives = known[0] if known is not None else {}
+    for name, entry in entries.items():
+        archives[name] = _Installed(
+            entry.digest, entry.total or 0, entry.members, entry.verified.partition(":")[0], entry.source
+        )
+    record = {
+        "archives": {name: asdict(archive) for name, archive in archives.items()},
+        "version": 1,
+        "files": files,
+        # For people; nothing is decided by it.
+        "installed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    replace_file(workspace.installed, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _read(workspace: Workspace) -> tuple[dict[str, _Installed], int] | None:
+    """The record and its number of files; None where there is none that can be used."""
+    try:
+        record = json.loads(workspace.installed.read_bytes())
+        archives = {name: _Installed(**values) for name, values in record["archives"].items()}
+        files = record["files"]
+        if record["version"] != 1 or type(files) is not int:
+            return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return (archives, files) if all(map(_is_sound, archives.values())) else None
+
+
+def _is_sound(archive: _Installed) -> bool:
+    texts = (archive.digest, archive.verified, archive.url)
+    numbers = (archive.bytes, archive.members or 0)
+    return all(isinstance(text, str) for text in texts) and all(
+        type(number) is int and 0 <= number < 1 << 63 for number in numbers
+    )
+
+
+def already_installed(
+    workspace: Workspace, archives: Sequence[Archive], *, keep_archives: bool
+) -> Report | None:
+    """The report of a target that is complete; None when there is something to do."""
+    record = _read(workspace)
+    if record is None:
+        return None
+    known, files = record
+    if any(
+        archive.name not in known or known[archive.name].digest != str(archive.digest or "")
+        for archive in archives
+    ):
+        return None
+    try:
+        if keep_archives and not all(
+            (workspace.archives / archive.file_name).is_file() for archive in archives
+        ):
+            return None
+        if missing_file(workspace) is not None or count_lines(workspace.manifest) != files:
+            return None
+    except OSError:
+        return None
+    reports = [
+        ArchiveReport(
+            name=name,
+            bytes=found.bytes,
+            bytes_downloaded=0,
+            bytes_resumed=found.bytes,
+            verified=found.verified,
+            url=found.url,
+            members=found.members,
+        )
+        for name, found in ((archive.name, known[archive.name]) for archive in archives)
+    ]
+    return Report(str(workspace.target), tuple(reports), files, 0.0, already_installed=True)

@@ -1,0 +1,279 @@
+//! The state of one archive in the journal, and how it is taken up again.
+//!
+//! Nothing that can still be proven is given up: a part file that became shorter is hashed again as far as
+//! it goes, and a member that was cut off half-way goes back to where it began.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Archive, Rewind, Spec, StreamSlot, UNKNOWN_BYTES};
+use crate::digest::{Algorithm, Hasher, hex, read_on, unhex};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::stream::{SavedStream, Stream};
+
+/// Version of the saved state; another one is refused, and the archive starts anew.
+const STATE_VERSION: u32 = 2;
+/// How many places of a part file can be proven at most, evenly spread: what damage costs is one part in so
+/// many.
+const MARKS: u64 = 64;
+/// Closer marks are not worth their 80 bytes in the journal.
+const MARK_LEAST_BYTES: u64 = 1 << 20;
+/// Distance of the marks where the size is unknown.
+const MARK_UNKNOWN_BYTES: u64 = 256 << 20;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Saved {
+    version: u32,
+    total: u64,
+    pub passed: u64,
+    unpacked: u64,
+    file: Option<u64>,
+    digest: Option<SavedDigest>,
+    /// Digests of beginnings of the file, so that a file can be believed as far as it is sound.
+    marks: Vec<Mark>,
+    stream: Option<SavedStream>,
+    rewind: Option<SavedDigest>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedDigest {
+    algorithm: String,
+    position: u64,
+    /// None where the algorithm cannot export its state.
+    state: Option<String>,
+}
+
+/// The digest of everything below `position`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mark {
+    pub position: u64,
+    digest: String,
+}
+
+/// The offset below which `text`, a saved state, has every member unpacked; None where it cannot be read.
+pub(crate) fn passed(text: &str) -> Option<u64> {
+    serde_json::from_str::<Saved>(text).ok().map(|saved| saved.passed)
+}
+
+impl Saved {
+    pub(super) fn read(text: &str, spec: &Spec) -> Result<Self> {
+        let unusable = |what: &str| Error::Unusable(format!("{}: {what}", spec.name));
+        let saved: Self =
+            serde_json::from_str(text).map_err(|_| unusable("its saved state cannot be read"))?;
+        if saved.version != STATE_VERSION {
+            return Err(unusable("its saved state is of another version of this program"));
+        }
+        // Each consumer follows the one before it.
+        let digest = saved.digest.as_ref().map_or(0, |digest| digest.position);
+        let file = saved.file.unwrap_or(saved.passed);
+        let rewind = saved.rewind.as_ref().map_or(0, |rewind| rewind.position);
+        let in_order = digest <= file && file <= saved.passed && rewind <= saved.passed;
+        if saved.total != spec.total || saved.passed > saved.total || !in_order {
+            return Err(unusable("its saved state does not fit the archive's size"));
+        }
+        Ok(saved)
+    }
+}
+
+impl SavedDigest {
+    fn of(hasher: &Hasher, position: u64, algorithm: Algorithm) -> Self {
+        Self { algorithm: algorithm.name().into(), position, state: hasher.export().map(|state| hex(&state)) }
+    }
+
+    fn hasher(&self, algorithm: Algorithm) -> Option<Hasher> {
+        if self.algorithm != algorithm.name() {
+            return None;
+        }
+        Hasher::import(algorithm, &unhex(self.state.as_ref()?)?).ok()
+    }
+}
+
+impl Archive {
+    /// The state that goes into the journal, as JSON text.
+    pub fn save(&mut self) -> String {
+        self.mark();
+        let digest = self.digest.as_ref().zip(self.algorithm);
+        let mut marks = self.marks.clone();
+        if let (Some((digest, _)), Some(_)) = (digest, &self.file) {
+            marks.push(Mark { position: digest.position, digest: digest.inner.clone().finish() });
+        }
+        let saved = Saved {
+            version: STATE_VERSION,
+            total: self.total,
+            passed: self.passed,
+            unpacked: self.unpacked,
+            file: self.file.as_ref().map(|file| file.position),
+            digest: digest
+                .map(|(digest, algorithm)| SavedDigest::of(&digest.inner, digest.position, algorithm)),
+            marks,
+            stream: self.saved_stream.clone(),
+            rewind: self.rewind.as_ref().and_then(|rewind| {
+                Some(SavedDigest::of(rewind.hasher.as_ref()?, rewind.start, self.algorithm?))
+            }),
+        };
+        // A struct of numbers and strings always serialises.
+        serde_json::to_string(&saved).unwrap_or_default()
+    }
+
+    fn mark(&mut self) {
+        let (Some(digest), Some(_)) = (&self.digest, &self.file) else { return };
+        self.marks.retain(|mark| mark.position <= digest.position);
+        let apart = match self.total {
+            UNKNOWN_BYTES => MARK_UNKNOWN_BYTES,
+            total => (total / MARKS).max(MARK_LEAST_BYTES),
+        };
+        let last = self.marks.last().map_or(0, |mark| mark.position);
+        if digest.position - last >= apart {
+            let digest = Mark { position: digest.position, digest: digest.inner.clone().finish() };
+            self.marks.push(digest);
+        }
+    }
+
+    /// Takes up `saved`.  With `thorough` nothing on disk is believed that is not read and proven: the
+    /// machine may have lost what it had not written yet.
+    pub(super) fn restore(&mut self, saved: &Saved, thorough: bool, job: &Job) -> Result<()> {
+        self.passed = saved.passed;
+        self.unpacked = saved.unpacked;
+        match &self.file {
+            Some(_) => self.restore_file(saved, thorough, job)?,
+            None => self.restore_digest(saved)?,
+        }
+        self.restore_stream(saved, thorough, job)?;
+        let frontier = self.frontier();
+        let before = saved.digest.as_ref().map_or(saved.passed, |digest| digest.position);
+        self.lost = before.min(saved.file.unwrap_or(saved.passed)).saturating_sub(frontier);
+        self.window = crate::window::Window::starting_at(frontier);
+        self.arrived = frontier;
+        self.announced = frontier;
+        Ok(())
+    }
+
+    fn unusable(&self, what: &str) -> Error {
+        Error::Unusable(format!("{}: {what}", self.name))
+    }
+
+    fn restore_digest(&mut self, saved: &Saved) -> Result<()> {
+        let Some(algorithm) = self.algorithm else { return Ok(()) };
+        let kept = saved.digest.as_ref();
+        let found = kept.and_then(|kept| Some((kept.position, kept.hasher(algorithm)?)));
+        let Some((position, hasher)) = found else {
+            return Err(self.unusable("the earlier run did not compute this digest"));
+        };
+        if let Some(digest) = &mut self.digest {
+            (digest.position, digest.inner) = (position, hasher);
+        }
+        Ok(())
+    }
+
+    fn restore_file(&mut self, saved: &Saved, thorough: bool, job: &Job) -> Result<()> {
+        let Some(kept) = saved.file else {
+            return Err(self.unusable("the earlier run did not keep the archive"));
+        };
+        let path = self.file_path.clone();
+        let length = self.file.as_ref().map(|file| file.inner.metadata().map(|found| found.len()));
+        let length = length.transpose().map_err(|source| Error::storage("read", &path, &source))?;
+        let length = length.unwrap_or(0).min(kept);
+        let end = if let Some(algorithm) = self.algorithm {
+            let saved_digest = saved.digest.as_ref();
+            let state = saved_digest.and_then(|kept| Some((kept.position, kept.hasher(algorithm)?)));
+            let (position, hasher, file_end) = match state {
+                Some((position, hasher)) if position <= length && !thorough => (position, hasher, length),
+                // The state is of more than is there, or of a digest that nobody wanted before, or BLAKE3
+                // keeps it to itself: read the file.
+                _ => {
+                    let same = saved_digest.is_some_and(|kept| kept.algorithm == algorithm.name());
+                    if thorough && !same {
+                        return Err(self.unusable("nothing tells whether its part file is still sound"));
+                    }
+                    let marks = if same { saved.marks.as_slice() } else { &[] };
+                    let (position, hasher) = prove(&path, length, algorithm, marks, thorough, job)?;
+                    (position, hasher, position)
+                }
+            };
+            if let Some(digest) = &mut self.digest {
+                (digest.position, digest.inner) = (position, hasher);
+            }
+            self.marks = saved.marks.iter().filter(|mark| mark.position <= position).cloned().collect();
+            file_end
+        } else if thorough {
+            return Err(self.unusable("nothing tells whether its part file is still sound"));
+        } else {
+            length
+        };
+        if let Some(file) = &mut self.file {
+            file.inner.set_len(end).map_err(|source| Error::storage("write", &path, &source))?;
+            file.position = end;
+        }
+        if self.unpacking.is_none() {
+            self.passed = self.passed.min(end);
+        }
+        Ok(())
+    }
+
+    fn restore_stream(&mut self, saved: &Saved, thorough: bool, job: &Job) -> Result<()> {
+        let (Some(saved_stream), Some(unpacking)) = (&saved.stream, self.unpacking.clone()) else {
+            return Ok(());
+        };
+        let directory = &unpacking.directory;
+        if saved_stream.index() >= directory.len() {
+            return Err(self.unusable("its saved state has a member that the archive has not"));
+        }
+        let start = directory.extent(saved_stream.index()).0;
+        let hasher = match (&saved.rewind, self.algorithm) {
+            (Some(rewind), Some(algorithm)) if rewind.position == start => rewind.hasher(algorithm),
+            _ => None,
+        };
+        // BLAKE3 cannot go back; with a file, its start can be hashed again.
+        if (self.algorithm.is_some() && hasher.is_none()) || start > saved.passed {
+            return Err(self.unusable("its saved state has no way back"));
+        }
+        let stream = if saved_stream.position() == saved.passed {
+            Stream::resume(directory, saved_stream, &unpacking.staging, &unpacking.spool, thorough, job)?
+        } else {
+            None
+        };
+        if let Some(stream) = stream {
+            self.rewind = Some(Rewind { start, hasher });
+            self.streaming = Some(stream.index);
+            self.saved_stream = Some(stream.save());
+            self.stream = StreamSlot::Waiting(Box::new(stream));
+        } else {
+            self.go_back(Rewind { start, hasher });
+        }
+        Ok(())
+    }
+}
+
+/// How far the file at `path` is a beginning of what was written, and its digest there.  Each mark on the way
+/// must be met; beyond the last one the file is believed unless `thorough`.
+fn prove(
+    path: &std::path::Path,
+    length: u64,
+    algorithm: Algorithm,
+    marks: &[Mark],
+    thorough: bool,
+    job: &Job,
+) -> Result<(u64, Hasher)> {
+    let refused = |source: std::io::Error| Error::storage("read", path, &source);
+    let mut file = std::fs::File::open(path).map_err(refused)?;
+    let mut position = 0;
+    let mut hasher = Hasher::new(algorithm);
+    for mark in marks.iter().filter(|mark| mark.position <= length) {
+        let mut ahead = hasher.clone();
+        let span = mark.position.saturating_sub(position);
+        let read = read_on(&mut file, path, span, job, |data| ahead.update(data));
+        job.check()?;
+        // A disk that cannot read on has lost the rest, like one that reads something else.
+        if !matches!(read, Ok(count) if count == span) || ahead.clone().finish() != mark.digest {
+            return Ok((position, hasher));
+        }
+        (position, hasher) = (mark.position.max(position), ahead);
+    }
+    if !thorough {
+        position += read_on(&mut file, path, length - position, job, |data| hasher.update(data))?;
+    }
+    Ok((position, hasher))
+}

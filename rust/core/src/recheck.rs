@@ -1,0 +1,134 @@
+//! What an earlier run unpacked, looked at again before it is built upon.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::read_on;
+use crate::error::Result;
+use crate::job::Job;
+use crate::manifest::Records;
+use crate::staging::Staging;
+use crate::zip::{Directory, Entry};
+
+/// What the staging folder and the records of one archive should hold.
+pub struct Unpacked<'a> {
+    pub directory: &'a Directory,
+    pub staging: &'a Staging,
+    pub records: &'a Path,
+    pub workers: usize,
+}
+
+/// Members that must be unpacked again.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Their numbers, in ascending order.
+    pub members: Vec<usize>,
+    /// How many of them have lost their record as well: only their CRC-32 can tell them right from wrong.
+    pub unrecorded: usize,
+}
+
+enum State {
+    Sound,
+    /// Whether its record is still there.
+    Lost(bool),
+}
+
+impl Unpacked<'_> {
+    /// Looks at every member that ends at or below `below`: its size and record, and with `thorough` its
+    /// bytes too.  What is not as it was left is removed, so that the next run sees it as well.
+    ///
+    /// # Errors
+    /// `Storage`, `Cancelled`.
+    pub fn recheck(&self, below: u64, thorough: bool, job: &Job) -> Result<Lost> {
+        let members = self.members_below(below);
+        if members == 0 {
+            return Ok(Lost::default());
+        }
+        let records = Records::open(self.records, true)?;
+        let (next, found) = (AtomicUsize::new(0), Mutex::new((Vec::new(), Ok(()))));
+        std::thread::scope(|scope| {
+            for _ in 0..self.workers.max(1) {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        if index >= members {
+                            return;
+                        }
+                        match self.look_at(index, &records, thorough, job) {
+                            Ok(State::Sound) => {}
+                            Ok(State::Lost(recorded)) => {
+                                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                                found.0.push((index, recorded));
+                            }
+                            Err(error) => {
+                                found.lock().unwrap_or_else(PoisonError::into_inner).1 = Err(error);
+                                next.store(members, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let (mut lost, outcome) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outcome?;
+        lost.sort_unstable();
+        Ok(Lost {
+            unrecorded: lost.iter().filter(|(_, recorded)| !recorded).count(),
+            members: lost.into_iter().map(|(index, _)| index).collect(),
+        })
+    }
+
+    fn members_below(&self, below: u64) -> usize {
+        let first = self.directory.first_ending_after(below);
+        // An empty extent at the very end, of an archive that is wholly below.
+        first.min(self.directory.len())
+    }
+
+    fn look_at(&self, index: usize, records: &Records, thorough: bool, job: &Job) -> Result<State> {
+        job.check()?;
+        let entry = self.directory.entry(index);
+        let name = entry.name();
+        let record = records.get(index);
+        if entry.is_directory() {
+            self.staging.make_directory(&name)?;
+            if record.is_none() {
+                records.put(index, &Sha256::digest([]).into())?;
+            }
+            return Ok(State::Sound);
+        }
+        let mut sound = self.staging.size(&name) == Some(entry.bytes);
+        if sound && (thorough || record.is_none()) {
+            let contents = self.read(&entry, &name, job)?;
+            sound = match (contents, record) {
+                (Some((sha256, _)), Some(record)) => sha256 == record,
+                (Some((sha256, crc32)), None) if crc32 == entry.crc32 => {
+                    records.put(index, &sha256)?;
+                    true
+                }
+                _ => false,
+            };
+        }
+        if sound {
+            return Ok(State::Sound);
+        }
+        self.staging.remove(&name);
+        Ok(State::Lost(record.is_some()))
+    }
+
+    /// SHA-256 and CRC-32 of a staged file; None where the disk cannot read it any more.
+    fn read(&self, entry: &Entry<'_>, name: &str, job: &Job) -> Result<Option<([u8; 32], u32)>> {
+        let Ok(mut file) = self.staging.open_file(name) else { return Ok(None) };
+        let (mut sha256, mut crc32) = (Sha256::new(), crc32fast::Hasher::new());
+        let read = read_on(&mut file, &self.staging.path(name), u64::MAX, job, |data| {
+            sha256.update(data);
+            crc32.update(data);
+        });
+        job.check()?;
+        let whole = matches!(read, Ok(count) if count == entry.bytes);
+        Ok(whole.then(|| (sha256.finalize().into(), crc32.finalize())))
+    }
+}
