@@ -423,7 +423,7 @@ class ArchiveRun:
         found = await self._end_reader().read(name, local)
         assert found is not None
         directory = self.directory = found[0]
-        await in_thread(check_space, workspace.home, self.need, workspace.target)
+        await in_thread(lambda: check_space(workspace.home, self.need, workspace.target))
         # What is saved from now on is the state of the unpacking, not that of the stream before it.
         self._number = None
         self._is_spooling = False

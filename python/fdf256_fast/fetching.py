@@ -257,6 +257,9 @@ class _FileRun:
                 await asyncio.to_thread(explain_full, error, path.parent, self._need)
                 raise
 
+    def _check_space(self) -> None:
+        check_space(self._part.parent, self._need(), self.wanted.path)
+
     def _need(self) -> Need:
         return Need(max(0, (self._entry.total or 0) - used_bytes(self._part)))
 
@@ -403,7 +406,7 @@ class _FileRun:
     async def _add(self, total: int | None, saved: str | None) -> int:
         self._entry.total = total
         if total is not None:
-            await in_thread(check_space, self._part.parent, self._need(), self.wanted.path)
+            await in_thread(self._check_space)
         self._number = await asyncio.to_thread(
             lambda: self._engine.add(
                 self.wanted.path.name,

@@ -386,6 +386,7 @@ impl Archive {
                 digest.inner = hasher;
             }
         }
+        self.mark();
     }
 
     // ---- a streamed member -------------------------------------------------------------------------

@@ -309,7 +309,7 @@ fn a_saved_state_that_does_not_fit_is_refused() {
         "",
         "{}",
         &saved[..saved.len() / 2],
-        &saved.replace("\"version\":1", "\"version\":2"),
+        &saved.replace("\"version\":2", "\"version\":3"),
         &saved.replace("\"total\":", "\"total\":1"),
     ] {
         assert!(matches!(again(broken), Err(Error::Unusable(_))), "{broken}");

@@ -118,7 +118,8 @@ impl Archive {
         serde_json::to_string(&saved).unwrap_or_default()
     }
 
-    fn mark(&mut self) {
+    /// Notes where the digest is, now and then.
+    pub(super) fn mark(&mut self) {
         let (Some(digest), Some(_)) = (&self.digest, &self.file) else { return };
         self.marks.retain(|mark| mark.position <= digest.position);
         let apart = match self.total {
