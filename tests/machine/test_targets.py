@@ -180,7 +180,8 @@ def read_only(folder: Path) -> Iterator[None]:
     """A mount where that is allowed, else a folder without write permission."""
     folder.mkdir()
     mounted = os.geteuid() == 0 and (
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True).returncode == 0
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True).returncode
+        == 0
     )
     if not mounted:
         folder.chmod(0o555)
@@ -188,7 +189,7 @@ def read_only(folder: Path) -> Iterator[None]:
         yield
     finally:
         if mounted:
-            subprocess.run(["umount", folder], check=True)
+            subprocess.run(["umount", "--lazy", folder], check=True)
         folder.chmod(0o755)
 
 

@@ -314,6 +314,46 @@ fn a_saved_state_that_does_not_fit_is_refused() {
     ] {
         assert!(matches!(again(broken), Err(Error::Unusable(_))), "{broken}");
     }
-    std::fs::write(folder.path().join("staging/train/images/0.png"), b"shorter").unwrap();
-    assert!(matches!(again(&saved), Err(Error::Unusable(_))));
+}
+
+#[test]
+fn what_the_disk_has_lost_is_unpacked_again_and_nothing_else() {
+    let sample = sample(&[50_000, 60_000, 300_000, 70_000], alternating);
+    for window in [1 << 22, 40_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::new(&Job::default(), 2);
+        engine.add(spec(&sample, folder.path(), window), None).unwrap();
+        feed(&engine, &sample, 0..sample.bytes.len());
+        assert!(matches!(next_event(&engine), Event::Finished { .. }));
+        let staged = |index: usize| folder.path().join(format!("staging/train/images/{index}.png"));
+        std::fs::write(staged(0), vec![0; 50_000]).unwrap();
+        std::fs::write(staged(1), b"shorter").unwrap();
+        std::fs::remove_file(staged(2)).unwrap();
+        let again = spec(&sample, folder.path(), window);
+        let unpack = again.unpack.clone().unwrap();
+        let unpacked = Unpacked {
+            directory: &unpack.directory,
+            staging: &unpack.staging,
+            records: &unpack.records,
+            workers: 2,
+        };
+        // Sizes tell of two; the bytes of the third are looked at only when asked for.
+        assert_eq!(
+            engine.recheck(&unpacked, None, false).unwrap(),
+            Lost { members: vec![2, 3], unrecorded: 0 }
+        );
+        let lost = engine.recheck(&unpacked, None, true).unwrap();
+        assert_eq!(lost, Lost { members: vec![1, 2, 3], unrecorded: 0 });
+        let redo = Spec { digest: None, redo: Some(lost.members), ..again };
+        let number = engine.add(redo, None).unwrap();
+        let gaps = engine.missing(number, 0, sample.bytes.len() as u64);
+        assert_eq!(gaps, [(sample.directory.extent(1).0, sample.directory.extent(3).1)]);
+        for start in (gaps[0].0..gaps[0].1).step_by(7000) {
+            let span = usize::try_from(start).unwrap()..usize::try_from(gaps[0].1.min(start + 7000)).unwrap();
+            engine.write(number, start, &Bytes::copy_from_slice(&sample.bytes[span]));
+        }
+        assert!(matches!(next_event(&engine), Event::Finished { .. }));
+        assert_staged(&sample, folder.path());
+        assert_eq!(engine.recheck(&unpacked, None, true).unwrap(), Lost::default());
+    }
 }
