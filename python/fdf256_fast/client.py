@@ -383,8 +383,9 @@ def _check_whole(response: aiohttp.ClientResponse, source: Source, asked: _Asked
     length = response.content_length
     if source.total is not None and length != source.total:
         is_page = response.content_type in {"text/html", "application/xhtml+xml"}
+        is_another = source.validator.contradicts(_validator(response))
         # A page in between says nothing about the file; what was had of it stays good.
-        if is_page or (asked.is_ranged and length is not None):
+        if is_page or (asked.is_ranged and length is not None and not is_another):
             raise Transient(
                 f"{source.name} answered with {'a web page' if is_page else f'{length} bytes'} "
                 f"instead of the file of {source.total} bytes",
