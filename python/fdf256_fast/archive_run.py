@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fdf256_fast._core import Job, Staging, hash_file
 from fdf256_fast.durable import storing
 from fdf256_fast.ends import EndReader
-from fdf256_fast.errors import DigestMismatch, Error, IntegrityError, TransferError
+from fdf256_fast.errors import DigestMismatch, Error, IntegrityError, MemberError, TransferError
 from fdf256_fast.journal import Entry, Journal
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
@@ -77,6 +77,7 @@ class ArchiveRun:
         self._entry = shared.journal.entries.setdefault(archive.name, Entry(identity))
         self._identity = identity
         self._digest = (digest.algorithm, digest.value) if digest else None
+        self._end_reader = self._new_end_reader()
 
     # ---- what the caller does ----------------------------------------------------------------------
 
@@ -101,7 +102,7 @@ class ArchiveRun:
         """Use what an earlier run has finished; returns what is wrong with it, or nothing."""
         if self._shared.keep_archives and not await in_thread(self._is_kept):
             return "the earlier run did not keep the archive"
-        directory = await self._end_reader().kept(self.archive.name)
+        directory = await self._end_reader.kept(self.archive.name)
         if directory is not None:
             self.directory = directory
             self._resumed = directory.total
@@ -229,11 +230,15 @@ class ArchiveRun:
                 await step()
             except OriginChanged as error:
                 if restart == RESTARTS_MAX:
-                    raise
+                    raise error.as_final() from error
                 await self._forget(error.message)
             except TransferError as error:
-                self._name(error)
-                raise
+                other = None if restart == RESTARTS_MAX else self.sources.second_opinion(error)
+                if other is None:
+                    # Addresses are often opaque; the archive's name is not.
+                    error.message = f"{self.archive.name}: {error.message}"
+                    raise self.sources.explained(error) from error
+                await self._forget(f"{error.message}; {other.name} has another file")
             except IntegrityError as error:
                 # Members that pass and a digest that does not, or a directory that cannot be: whoever
                 # sent this does not have the archive.
@@ -259,25 +264,26 @@ class ArchiveRun:
         self._number = None
         self._resumed = 0
         self._again, self._again_bytes = [], 0
+        self._budget.restart()
         self.directory = None
         for source in self.sources.all:
             source.forget()
         self._entry = Entry(self._identity)
         self._shared.journal.entries[name] = self._entry
+        self._end_reader = self._new_end_reader()
         await in_thread(self._shared.workspace.forget_archive, name, self.archive.file_name)
         await self._shared.save()
 
-    def _name(self, error: TransferError) -> None:
-        """Add the archive's name, since addresses are often opaque, and what else was wrong."""
-        error.message = f"{self.archive.name}: {error.message}"
-        for source in self.sources.all:
-            if source.damage:
-                error.message += f"; the copy at {source.name} is damaged: {source.damage}"
-            elif source.dead is not None and source.dead is not error:
-                error.message += f"; before that, {source.dead.message}"
-
     def _explained(self, error: IntegrityError) -> Error:
-        if isinstance(error, DigestMismatch):
+        page = self.sources.best().web_page_hint
+        if page:
+            error.hint = page
+        elif isinstance(error, MemberError):
+            error.hint = (
+                f"It came from {self.sources.best().name}, more than once where that could help; nothing of "
+                "it was published. Try another source, or ask whoever made the archive."
+            )
+        elif isinstance(error, DigestMismatch):
             error.hint = (
                 f"All bytes came from {self.sources.best().name}, and nothing of them was published. "
                 "The file there is not the expected one, or was damaged; try another source."
@@ -286,20 +292,21 @@ class ArchiveRun:
 
     # ---- the directory -----------------------------------------------------------------------------
 
-    def _end_reader(self) -> EndReader:
+    def _new_end_reader(self) -> EndReader:
         return EndReader(
             self._shared.transfer,
             self._shared.workspace.end(self.archive.name),
             self._entry,
             vouched=self._digest is not None,
             count=self._count,
+            arrived=self._budget.refill,
             save=self._shared.save,
         )
 
     async def _read_directory(self) -> None:
         async def read(source: Source) -> None:
             before = self._downloaded
-            found = await self._end_reader().read(self.archive.name, source)
+            found = await self._end_reader.read(self.archive.name, source)
             self.directory, self._tail = found or (None, b"")
             # What of the end was on disk already counts as resumed, like the rest.
             self._end_kept_bytes = max(0, len(self._tail) - (self._downloaded - before))
@@ -420,7 +427,7 @@ class ArchiveRun:
         )
         local = Source.parse(str(spool))
         self._entry.total = None
-        found = await self._end_reader().read(name, local)
+        found = await self._end_reader.read(name, local)
         assert found is not None
         directory = self.directory = found[0]
         await in_thread(lambda: check_space(workspace.home, self.need, workspace.target))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import time
@@ -29,8 +30,8 @@ from fdf256_fast.limits import Limits
 from fdf256_fast.lock import locked
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.report import ArchiveReport, Report
-from fdf256_fast.retry import Budget, Transient
-from fdf256_fast.sources import OriginChanged, Source, Sources, Validator
+from fdf256_fast.retry import Budget, Transient, Unranged
+from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Validator
 from fdf256_fast.space import Need, check_space, explain_full, used_bytes
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
@@ -48,6 +49,10 @@ FIRST_SPAN_BYTES = 256 * 1024
 """The first request asks for so much and learns the size from its answer; a small file is done then."""
 
 RESTARTS_MAX = 3
+
+SECOND_TRY_BYTES = 256 * 1024 * 1024
+"""A smaller file whose digest is wrong is fetched once more: the damage may have happened on the way.  For a
+larger one, whose address or digest is more likely to be wrong, that would be a long wait for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +147,19 @@ async def fetch_files(
     """Fetch several files over the same connections."""
     started = time.monotonic()
     engine = Engine(Job(), limits.worker_threads)
-    client = Client(timeout_seconds=limits.timeout_seconds, headers=limits.headers, session=session)
+    client = Client(
+        timeout_seconds=limits.timeout_seconds,
+        headers=limits.headers,
+        session=session,
+        is_paced=limits.rate is not None,
+    )
     progress.started(wanted[0].path.name if len(wanted) == 1 else f"{len(wanted)} files")
     try:
         async with client, Transfer(client, engine, limits, progress.message) as transfer:
             run = _Files([_FileRun(one, transfer, limits) for one in wanted])
             async with watching(run, transfer, limits, progress):
                 try:
-                    await run.run(limits.connections)
+                    await run.run(limits.connections_start)
                 except Error as error:
                     error.report = run.report(transfer, started)
                     raise
@@ -208,6 +218,11 @@ class _Files:
         )
 
 
+def _final(error: TransferError) -> TransferError:
+    """``error`` as one that is not tried again."""
+    return TransferError(error.message, url=error.url) if isinstance(error, Transient) else error
+
+
 def _common_folder(paths: Sequence[Path]) -> str:
     """The folder that all files are in, as it was given."""
     try:
@@ -233,6 +248,7 @@ class _FileRun:
         self._journal_path = self._part.with_name(self._part.name + ".journal")
         self._journal = Journal()
         self._number: int | None = None
+        self._is_pieced = False
         self._resumed = 0
         self._downloaded = 0
         self._saving = asyncio.Lock()
@@ -290,21 +306,7 @@ class _FileRun:
             if problem:
                 self._transfer.tell(f"{problem}: starting anew")
             self._journal = Journal()
-        for restart in range(RESTARTS_MAX + 1):
-            try:
-                computed = await self._attempt()
-                break
-            except OriginChanged as error:
-                if restart == RESTARTS_MAX:
-                    raise
-                await self._forget(error.message)
-            except DigestMismatch as error:
-                culprit = self._sources.best()
-                await self._forget(f"{error.message}; it came from {culprit.name}")
-                if restart == RESTARTS_MAX or not self._sources.has_other_than(culprit):
-                    error.hint = "It was not kept. The file there is not the expected one, or was damaged."
-                    raise
-                culprit.dead = error
+        computed = await self._repeat()
         async with self._saving:  # a journal under way would come back after it was removed
             await in_thread(self._publish)
             self._entry.verified = computed if computed and self._digest else "none"
@@ -312,6 +314,41 @@ class _FileRun:
         if self._number is not None:
             # Lets go of the open file; thousands may follow.
             self._engine.abandon(self._number)
+
+    async def _repeat(self) -> str | None:
+        """Attempts, until one is right or there is no sense in another."""
+        suspects: set[Source] = set()
+        for restart in range(RESTARTS_MAX + 1):
+            is_last = restart == RESTARTS_MAX
+            try:
+                return await self._attempt()
+            except OriginChanged as error:
+                if is_last:
+                    raise error.as_final() from error
+                await self._forget(error.message)
+            except TransferError as error:
+                other = None if is_last else self._sources.second_opinion(error)
+                if other is None:
+                    raise self._sources.explained(_final(error)) from error
+                await self._forget(f"{error.message}; {other.name} has another file")
+            except DigestMismatch as error:
+                await self._suspect(error, suspects, is_last=is_last)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _suspect(self, error: DigestMismatch, suspects: set[Source], *, is_last: bool) -> None:
+        """Begin anew, elsewhere or once more from the same source; or raise ``error``."""
+        culprit = self._sources.best()
+        is_cheap = (self._entry.total or 0) <= SECOND_TRY_BYTES and culprit not in suspects
+        await self._forget(f"{error.message}; it came from {culprit.name}")
+        suspects.add(culprit)
+        has_other = self._sources.has_other_than(culprit)
+        if is_last or not (has_other or is_cheap):
+            error.hint = culprit.web_page_hint or (
+                "It was not kept. The file there is not the expected one, or was damaged."
+            )
+            raise error
+        if has_other:
+            culprit.dead = error
 
     async def _attempt(self) -> str | None:
         state = self._entry.state
@@ -328,7 +365,20 @@ class _FileRun:
                 lost = self._engine.lost(number)
                 if lost:
                     self._transfer.tell(f"{self._part}: {lost} bytes of it are gone and fetched again")
-        return await self._transfer.ask(self._sources, self._budget, self._from)
+                self._is_pieced = self._resumed > 0
+        computed = await self._transfer.ask(self._sources, self._budget, self._from)
+        if self._digest is None and self._is_pieced:
+            await self._transfer.ask(self._sources, self._budget, self._confirm)
+        return computed
+
+    async def _confirm(self, source: Source) -> None:
+        """Ask once more for one byte: the pieces are of one version if the last answer still names it."""
+        total = self._entry.total
+        if source.path is None and total:
+            source.total = total
+            source.validator = source.validator or self._entry.validators.get(source.name, Validator())
+            async with self._transfer.client.get(source, Span(total - 1, total)):
+                pass
 
     async def _from(self, source: Source) -> str | None:
         """Begin (or go on) with ``source``; the other connections join in once the size is known."""
@@ -341,32 +391,62 @@ class _FileRun:
         if self._number is not None:
             source.total = total
             source.validator = self._entry.validators.get(source.name, Validator())
+            if frontier and not source.validator and self._digest is None:
+                raise OriginChanged(f"nothing tells whether {source.name} is still the file it was")
         span = Span(frontier, frontier + FIRST_SPAN_BYTES)
         if total is not None:
             span = Span(frontier, min(span.end, total))
         async with self._transfer.client.get(source, span, vouched=self._digest is not None) as answer:
             self._entry.source = source.name
             if answer.span is None:
+                if source.gives_ranges:
+                    raise Unranged(f"{source.name} sends the whole file instead of a range", url=source.name)
                 return await self._stream(source, answer)
-            assert answer.total is not None
-            feed = await self._begin(answer.total, answer.span.end)
-            self._entry.validators[source.name] = source.validator
-            started = asyncio.get_running_loop().time()
-            flight = Flight(answer.span, source, started, answer.span.start)
-            return await self._serve(feed, flight, answer)
+            if answer.span.end == source.total or await self._can_be_pieced(source):
+                feed = await self._begin(source.total or 0, answer.span.end)
+                self._entry.validators[source.name] = source.validator
+                started = asyncio.get_running_loop().time()
+                flight = Flight(answer.span, source, started, answer.span.start)
+                return await self._serve(feed, flight, answer)
+        source.unranged = UNRANGED_MAX
+        return await self._from(source)
+
+    async def _can_be_pieced(self, source: Source) -> bool:
+        """Whether many answers can be put together to one file; False when only one answer will do."""
+        if source.total is None:
+            # The range came with "*" for the size; the last byte's own range tells it.
+            with contextlib.suppress(Unranged):
+                async with self._transfer.client.get(source, tail_bytes=1, vouched=self._digest is not None):
+                    pass
+        self._is_pieced = source.total is not None and (self._digest is not None or bool(source.validator))
+        if source.total is not None and not self._is_pieced:
+            self._transfer.tell(
+                f"{source.name} sends neither a strong ETag nor Last-Modified, so that a change could not be "
+                "noticed: it comes over one connection. With a digest it could come over many."
+            )
+        return self._is_pieced
 
     async def _begin(self, total: int, cursor: int) -> Feed:
         if self._number is None:
             await self._add(total, None)
+        elif self._entry.total is None and self._digest is not None:
+            # A stream without a size broke off; now that the size is known, the digest will do the rest.
+            self._entry.total = total
+            self._engine.set_total(self._number, total)
         elif total != self._entry.total:
-            raise OriginChanged(f"the file has {total} bytes now")
+            raise OriginChanged(f"{self.wanted.path.name}: it has {total} bytes now")
         return self._feed(total, cursor)
 
     async def _stream(self, source: Source, answer: Answer) -> str | None:
         """The server sends the whole file: nothing that is here can be used."""
         if self._number is not None:
-            raise OriginChanged(f"{source.name} gives no ranges any more")
-        number = await self._add(answer.total, None)
+            if answer.total != self._entry.total or not (self._digest or source.validator):
+                raise OriginChanged(f"{source.name} gives no ranges any more")
+            # The same file, all of it once more: what is here already is passed over.
+            number = self._number
+        else:
+            number = await self._add(answer.total, None)
+        self._entry.validators[source.name] = source.validator
         feed = self._feed(answer.total or 0, 0)
         feed.end = 0
         self._transfer.add(feed)
@@ -374,8 +454,9 @@ class _FileRun:
             await self._transfer.stream(feed, answer, source)
             return await feed.done
         except BaseException:
-            self._engine.abandon(number)
-            self._number = None
+            if not source.validator and self._digest is None:
+                self._engine.abandon(number)
+                self._number = None
             raise
         finally:
             self._downloaded += feed.downloaded
@@ -398,7 +479,7 @@ class _FileRun:
             return await feed.done
         except Transient as error:
             # The connections have spent the budget already; it is not to be spent again on the whole.
-            raise TransferError(error.message, url=error.url) from error
+            raise _final(error) from error
         finally:
             self._downloaded += feed.downloaded
             self._transfer.remove(feed)
@@ -440,6 +521,7 @@ class _FileRun:
             self._engine.abandon(self._number)
         self._number = None
         self._resumed = 0
+        self._budget.restart()
         for source in self._sources.all:
             source.forget()
         self._journal = Journal()

@@ -59,7 +59,7 @@ class Site:
         positions = [state["passed"], state["file"]]
         if state["digest"] is not None:
             positions.append(state["digest"]["position"])
-        return min(position for position in positions if position is not None)
+        return int(min(position for position in positions if position is not None))
 
     @property
     def state(self) -> Any:
