@@ -35,7 +35,10 @@ def set_field(raw: dict[str, Any], path: tuple[str, ...], value: object, *, sign
 
 
 HEAD = [("version",), ("boot",), ("publishing",), ("check",)]
-FIELDS = "identity total validators directory_start end state verified source digest members doubtful crc32_only check"
+FIELDS = (
+    "identity total validators directory_start end state verified source digest members "
+    "doubtful crc32_only check"
+)
 ENTRY = [("archives", "a", name) for name in FIELDS.split()]
 
 
@@ -183,9 +186,10 @@ async def test_thousands_of_brackets_are_no_journal_and_no_traceback(tmp_path: P
         b"{",
         b"[" * 100_000,
         b'{"version": 1, "archives": {"a": 1}}',
-        b'{"version":1,"archives":{"a":{}},"files":1}',
-    ]
-    + [b'{"version": 1, "archives": {}, "files": "x"}', b"\xff\xfe"],
+        b'{"version": 1, "archives": {"a": {}}, "files": 1}',
+        b'{"version": 1, "archives": {}, "files": "x"}',
+        b"\xff\xfe",
+    ],
     ids=range(7),
 )
 async def test_a_damaged_record_is_none_and_the_dataset_is_installed_again(
