@@ -88,6 +88,8 @@ class EndReader:
         # With a part of the archive unpacked, only the very same directory will do.
         known = self._entry.end if self._entry.state or self._entry.verified else ""
         tail = await self._kept()
+        if tail is not None and len(tail) > (self._entry.total or 0):
+            raise OriginChanged(f"{name}: what is known of its size and its end does not fit together")
         if tail is None:
             if known:
                 source.total = self._entry.total

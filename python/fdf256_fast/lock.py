@@ -79,6 +79,7 @@ async def locked(path: Path, work: str, *, keep: bool) -> AsyncIterator[None]:
         await asyncio.shield(taking)
     except asyncio.CancelledError:
         await asyncio.wait([taking])
+        taking.exception()  # heard of; there is nothing to let go of then
         await asyncio.shield(asyncio.to_thread(lock.release, keep=keep))
         raise
     except OSError as error:
