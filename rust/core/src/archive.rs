@@ -206,7 +206,8 @@ impl Archive {
     /// Takes all but the extents of `members` for arrived and passed.
     fn want_only(&mut self, members: &[usize]) {
         let Some(unpacking) = &self.unpacking else { return };
-        let mut had = RangeSet::from_iter(std::iter::once(0..self.total).filter(|all| !all.is_empty()));
+        let everything = std::iter::once(0..self.total).filter(|all| !all.is_empty());
+        let mut had: RangeSet<u64> = everything.collect();
         for &index in members {
             let (start, end) = unpacking.directory.extent(index);
             had.remove(start..end);
