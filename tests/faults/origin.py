@@ -135,8 +135,9 @@ class Origin:
         self._open[writer] = asyncio.current_task()
         self.connections_most = max(self.connections_most, len(self._open))
         try:
-            # drain() then waits until the system has every byte.
-            writer.transport.set_write_buffer_limits(0)
+            if self._tls is None:
+                # drain() then waits until the system has every byte; asyncio's TLS would wait for ever.
+                writer.transport.set_write_buffer_limits(0)
             if self._is_refused(number):
                 _reset(writer)
                 return
