@@ -34,6 +34,9 @@ PATIENCE_SECONDS = 45.0
 PROBE_BYTES = 4 * 1024
 """A resumed archive may be asked for so much of its end, to see whether it is still the same."""
 
+SPAN_BYTES_MOST = 256 * 1024
+"""With the memory given here; so much may still be verified between the last journal and the end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -141,8 +144,7 @@ def _check(error: Error | None, outcome: Outcome, world: World, goal: Path, vers
         return
     assert error is not None, f"it should have failed with {outcome}"
     world.check_not_there(goal)
-    if not isinstance(error, outcome.error):
-        raise AssertionError(f"it should have failed with {outcome}, not {error!r}") from error
+    assert isinstance(error, outcome.error), f"it should have failed with {outcome}, not {error!r}"
     assert error.exit_status == outcome.error.exit_status
     for word in outcome.words:
         assert word in str(error), f"{word!r} is missing in: {error}"
@@ -176,10 +178,14 @@ async def _check_resumes(world: World, where: Where, verified: int, both: tuple[
     before = sum(origin.content_bytes for origin in both)
     for origin in both:
         origin.plan.off()
-    error = await _transfer(world, replace(where, progress=Recorder()), 0)
+    recorder = Recorder()
+    error = await _transfer(world, replace(where, progress=recorder), 0)
     if error is not None:
         raise AssertionError(f"it should have gone on: {error!r}") from error
     world.check_there(where.folder, 0)
+    assert recorder.last is not None
+    resumed = sum(archive.resumed for archive in recorder.last.archives)
+    assert resumed >= verified - SPAN_BYTES_MOST, f"of {verified} bytes only {resumed} were kept"
     spent = sum(origin.content_bytes for origin in both) - before
-    most = world.size(0) - verified + PROBE_BYTES * len(world.files)
+    most = world.size(0) - resumed + PROBE_BYTES * len(world.files)
     assert spent <= most, f"{spent - most} bytes were fetched again although they were verified"

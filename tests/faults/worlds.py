@@ -1,4 +1,4 @@
-"""What is transferred: a plain file with a digest, one without, and a small dataset; and what must come of it."""
+"""What is transferred, and what must come of it: a file with a digest, one without, a small dataset."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class Dataset:
 WORLDS = ("file with digest", "file without digest", "dataset")
 
 
-def make_worlds(folder: Path, *, file_bytes: int = FILE_BYTES, members: int = 12) -> dict[str, World]:
+def make_worlds(folder: Path, *, file_bytes: int = FILE_BYTES, members: int = 16) -> dict[str, World]:
     """All three, by name.  Versions: the first, another of the same size, another that is longer."""
     contents = [noise(file_bytes, "0"), noise(file_bytes, "1"), noise(file_bytes + 70_001, "2")]
     archives: dict[str, list[bytes]] = {}
