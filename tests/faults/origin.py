@@ -85,9 +85,12 @@ class Origin:
         self._open: dict[asyncio.StreamWriter, asyncio.Task[object] | None] = {}
         self._under_way = 0
         self._server: asyncio.Server
+        self.port = 0
+        """Where it listens, or did."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, self._host, 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -100,12 +103,6 @@ class Origin:
         await self._server.wait_closed()
 
     # ---- what tests ask ----------------------------------------------------------------------------
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
 
     @property
     def url(self) -> str:

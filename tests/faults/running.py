@@ -168,9 +168,12 @@ def _verified_bytes(recorder: Recorder) -> int:
 
 
 def _is_kept(case: Case, error: Error) -> bool:
-    """Not where the bytes are known to be wrong, and not what came without ranges: no such server goes on."""
+    """Not where the bytes are known to be wrong, nor where the file then has another size than it had; and
+    not what came without ranges, since no such server goes on.
+    """
     streams = {Fault.NO_RANGES, Fault.RANGES_NONE, Fault.WHOLE_SHORTER, Fault.HTML_PAGE}
-    return not isinstance(error, DigestMismatch) and not any(rule.act.fault in streams for rule in case.rules)
+    faults = {rule.act.fault for rule in case.rules}
+    return not isinstance(error, DigestMismatch) and not faults & (streams | {Fault.RANGE_OTHER_TOTAL})
 
 
 async def _check_resumes(world: World, where: Where, verified: int, both: tuple[Origin, Origin]) -> None:

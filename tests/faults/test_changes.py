@@ -28,7 +28,7 @@ VALIDATORS = {
 }
 SIZES = {"same size": 1, "other size": 2}
 MOMENTS = range(1, 10)
-AT_ONCE = 3
+AT_ONCE = 5
 """Runs side by side: most of their time is waiting."""
 
 
