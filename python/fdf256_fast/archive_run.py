@@ -168,7 +168,7 @@ class ArchiveRun:
                 await step()
             except OriginChanged as error:
                 if restart == RESTARTS_MAX:
-                    raise
+                    raise error.as_final() from error
                 await self._forget(error.message)
             except TransferError as error:
                 self._name(error)

@@ -296,7 +296,7 @@ class _FileRun:
                 break
             except OriginChanged as error:
                 if restart == RESTARTS_MAX:
-                    raise
+                    raise error.as_final() from error
                 await self._forget(error.message)
             except DigestMismatch as error:
                 culprit = self._sources.best()
@@ -405,6 +405,7 @@ class _FileRun:
             number = self._number
         else:
             number = await self._add(answer.total, None)
+        self._entry.validators[source.name] = source.validator
         feed = self._feed(answer.total or 0, 0)
         feed.end = 0
         self._transfer.add(feed)

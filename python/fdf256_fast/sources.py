@@ -24,6 +24,13 @@ class OriginChanged(Error):
 
     exit_status = 4
 
+    def as_final(self) -> TransferError:
+        """What to raise when it changes again and again."""
+        return TransferError(
+            f"{self.message}, once more: it is begun anew each time",
+            hint="It is being written at present, or several servers disagree; try again later.",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Validator:
