@@ -40,7 +40,11 @@ SPAN_BYTES_MOST = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a transfer under a fault cost."""
+    """What a transfer under a fault cost.
+
+    ``extra_bytes`` are bytes of bodies beyond the size of what was transferred, both calls together where
+    the first one failed; ``seconds`` and ``requests`` are those of the first call.
+    """
 
     outcome: str
     seconds: float
@@ -111,7 +115,6 @@ async def run_case(case: Case, world: World, outcome: Outcome, folder: Path) -> 
         started = time.monotonic()
         error = await _transfer(world, where, case.version)
         seconds = time.monotonic() - started
-        sent = origin.content_bytes + other.content_bytes
         requests = len(origin.log) + len(other.log)
         _check(error, outcome, world, goal, case.version)
         if error is not None:
@@ -119,8 +122,10 @@ async def run_case(case: Case, world: World, outcome: Outcome, folder: Path) -> 
             if case.tls != "untrusted":
                 verified = _verified_bytes(recorder) if _is_kept(case, error) else 0
                 await _check_resumes(world, where, verified, (origin, other))
-        extra = max(0, sent - world.size(case.version)) if error is None else sent
-        return Ran(str(outcome), seconds, extra, requests)
+        is_there = error is None or case.tls != "untrusted"
+        needed = world.size(case.version if error is None else 0) if is_there else 0
+        sent = origin.body_bytes + other.body_bytes
+        return Ran(str(outcome), seconds, max(0, sent - needed), requests)
 
 
 async def _transfer(world: World, where: Where, version: int) -> Error | None:
