@@ -1,4 +1,4 @@
-"""Writes docs/faults.md: ``python -m tests.faults.matrix`` runs the table of the tests and says what it cost."""
+"""Writes docs/faults.md: ``python -m tests.faults.matrix`` runs the tests' table and says what it cost."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ INTRODUCTION = """\
 # Faults of servers and networks, and what becomes of a transfer
 
 Written by `python -m tests.faults.matrix`, which runs the table in `tests/faults/cases.py`; the tests run
-the same table (`tests/faults/test_table.py`), so that this page cannot promise anything else. The server is
-`tests/faults/origin.py`: bare sockets, written from RFC 9110 and 9112, sharing no code with the program.
+the same table (`tests/faults/test_table.py`), so that this page cannot promise anything else. The server
+is `tests/faults/origin.py`: bare sockets, written from RFC 9110 and 9112, sharing no code with the program.
 
-Each fault meets three transfers: `fetch` of a file of {file} MB **with a SHA-256**, `fetch` of the same file
-**without a digest**, over an older file of the same name, and `install` of a **dataset** of {dataset} MB (three
-archives, one of them deflated, with MD5s). They use 6 connections, `--retries 2`, `--timeout 5` (0.6 for
-silence), and 4 MiB of memory, so that spans are small and many. Where a cell has one value it holds for all three;
-where it has three they stand in this order.
+Each fault meets three transfers: `fetch` of a file of {file} MB **with a SHA-256**, `fetch` of the same
+file **without a digest**, over an older file of the same name, and `install` of a **dataset** of {dataset}
+MB (three archives, one of them deflated, with MD5s). They use 6 connections, `--retries 2`, `--timeout 5`
+(0.6 for silence), and 4 MiB of memory, so that spans are small and many. Where a cell has one value it
+holds for all three; where it has three they stand in this order.
 
-- **recovers**: the result is identical to the source (by hashlib, and by the tree that unzip makes), and nothing is
-  left beside it.
-- **an error class**: nothing of the transfer is visible, the older file is untouched, the message names file and
-  address, and the same call, made again once the fault is gone, succeeds without fetching again what had been verified.
+- **recovers**: the result is identical to the source (by hashlib, and by the tree that unzip makes), and
+  nothing is left beside it.
+- **an error class**: nothing of the transfer is visible, the older file is untouched, the message names
+  file and address, and the same call, made again once the fault is gone, succeeds; it fetches again
+  nothing that was verified, unless it is known to be wrong or came from a server without ranges.
 - **as sent**: without a digest nothing can tell that the server's answer is wrong; it is taken as it came.
 
-*Seconds* are those of the call that met the fault, back-off included. *Extra bytes* came beyond the size of the result,
-both calls together where the first one failed. *Requests* are those that the first call made. All of it on loopback, on
-a machine with 2 cores; seconds differ from run to run.
+*Seconds* are those of the call that met the fault, back-off included. *Extra bytes* are what the server
+sent beyond the size of the result, both calls together where the first one failed. What it had handed to
+its system when a connection was dropped counts in full: on loopback that is most of an answer that was
+refused for its headers, of which not a byte was read. *Requests* are those that the first call made. All
+of it was run on a machine with 2 cores that had other work too; seconds differ from run to run.
 """
 
 
@@ -73,7 +76,7 @@ async def _run(case: Case, kind: int, worlds: Mapping[str, World], folder: Path)
 
 
 def _row(case: Case, ran: Sequence[Ran | None]) -> str:
-    def cell(value: Callable[[Ran], str], missing: str = "–") -> str:
+    def cell(value: Callable[[Ran], str], missing: str = "?") -> str:
         return _joined([missing if one is None else value(one) for one in ran])
 
     cells = (

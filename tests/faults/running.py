@@ -120,7 +120,7 @@ async def run_case(case: Case, world: World, outcome: Outcome, folder: Path) -> 
         if error is not None:
             _check_message(error, world, origin)
             if case.tls != "untrusted":
-                verified = _verified_bytes(recorder) if _is_kept(case, error) else 0
+                verified = _verified_bytes(recorder) if _is_kept(case, error) else None
                 await _check_resumes(world, where, verified, (origin, other))
         is_there = error is None or case.tls != "untrusted"
         needed = world.size(case.version if error is None else 0) if is_there else 0
@@ -181,8 +181,10 @@ def _is_kept(case: Case, error: Error) -> bool:
     return not isinstance(error, DigestMismatch) and not faults & (streams | {Fault.RANGE_OTHER_TOTAL})
 
 
-async def _check_resumes(world: World, where: Where, verified: int, both: tuple[Origin, Origin]) -> None:
-    """With the fault gone the same call goes on from what was verified."""
+async def _check_resumes(
+    world: World, where: Where, verified: int | None, both: tuple[Origin, Origin]
+) -> None:
+    """With the fault gone the same call goes on from what was verified; None where that cannot be."""
     before = sum(origin.content_bytes for origin in both)
     for origin in both:
         origin.plan.off()
@@ -191,6 +193,8 @@ async def _check_resumes(world: World, where: Where, verified: int, both: tuple[
     if error is not None:
         raise AssertionError(f"it should have gone on: {error!r}") from error
     world.check_there(where.folder, 0)
+    if verified is None:
+        return
     assert recorder.last is not None
     resumed = sum(archive.resumed for archive in recorder.last.archives)
     assert resumed >= verified - SPAN_BYTES_MOST, f"of {verified} bytes only {resumed} were kept"
