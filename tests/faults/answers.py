@@ -86,6 +86,9 @@ class Answer:
     rate: float | None = None
     is_chunked: bool = False
     closes: bool = False
+    """And says so."""
+    hangs_up: bool = False
+    """And does not say so."""
 
     def header(self, name: str) -> str | None:
         """The first of that name."""
@@ -426,7 +429,7 @@ def _ending(end: End) -> Callable[[Answer, Served, Act], None]:
 
 
 def _close_silently(answer: Answer, _: Served, __: Act) -> None:
-    answer.end, answer.end_offset = End.CLOSE, len(answer.body)
+    answer.hangs_up = True
 
 
 _CHANGES: dict[Fault, Callable[[Answer, Served, Act], None]] = {

@@ -171,7 +171,11 @@ class Origin:
             await _send(answer, request, logged, reader, writer)
         finally:
             self._under_way -= 1
-        return not answer.closes and request.headers.get("connection", "").lower() != "close"
+        return (
+            not answer.closes
+            and not answer.hangs_up
+            and request.headers.get("connection", "").lower() != "close"
+        )
 
     def _served(self, request: Request, connection: int) -> Served:
         versions = self._files.get(request.name, [])
