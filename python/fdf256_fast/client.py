@@ -247,12 +247,7 @@ class Client:
                 return response
             response.close()
             source.redirects = True
-            following = urljoin(url, response.headers[hdrs.LOCATION])
-            if urlsplit(following).scheme not in {"http", "https"}:
-                raise TransferError(
-                    f"{source.name} redirects to {redacted(following)}, which is not http",
-                    url=source.name,
-                )
+            following = _joined(source, url, response.headers[hdrs.LOCATION])
             if url.startswith("https:") and following.startswith("http:") and not request.vouched:
                 raise TransferError(
                     f"{source.name} redirects from https to {redacted(following)}",
@@ -282,17 +277,23 @@ class Client:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._timeout_seconds, sock_read=request.silence_seconds
         )
+        headers = {**request.headers, **self._credentials.headers(url, source.url)}
         proxy = self._credentials.proxy(url)
+        proxy_headers: dict[str, str] = {}
+        if proxy is not None and proxy.authorization is not None:
+            # A plain request goes to the proxy as it is; for TLS, only the one that opens the tunnel does.
+            own = headers if urlsplit(url).scheme == "http" else proxy_headers
+            own[hdrs.PROXY_AUTHORIZATION] = proxy.authorization
         try:
             return await self._session.get(
                 without_user(url),
-                headers={**request.headers, **self._credentials.headers(url, source.url)},
+                headers=headers,
                 allow_redirects=False,
                 auto_decompress=False,
                 timeout=timeout,
                 read_bufsize=self._read_bytes,
                 proxy=proxy.url if proxy else None,
-                proxy_auth=aiohttp.BasicAuth(proxy.user, proxy.password) if proxy and proxy.user else None,
+                proxy_headers=proxy_headers if proxy else None,
             )
         except aiohttp.ClientConnectorCertificateError as error:
             raise TransferError(
@@ -471,6 +472,22 @@ def _transient(error: Exception, source: Source, *, crowded: bool = False) -> Er
     else:
         text = _one_line(str(error)) or type(error).__name__
     return Transient(f"{source.name}: {text}", url=source.name, crowded=crowded)
+
+
+def _joined(source: Source, url: str, location: str) -> str:
+    """Where a redirect leads.  Raises TransferError for what is no http address."""
+    try:
+        following = urljoin(url, location)
+        scheme = urlsplit(following).scheme
+    except ValueError as error:
+        raise TransferError(
+            f"{source.name} redirects to something that is no address", url=source.name
+        ) from error
+    if scheme not in {"http", "https"}:
+        raise TransferError(
+            f"{source.name} redirects to {redacted(following)}, which is not http", url=source.name
+        )
+    return following
 
 
 def _one_line(text: str) -> str:
