@@ -26,9 +26,9 @@ is `tests/faults/origin.py`: bare sockets, written from RFC 9110 and 9112, shari
 
 Each fault meets three transfers: `fetch` of a file of {file} MB **with a SHA-256**, `fetch` of the same
 file **without a digest**, over an older file of the same name, and `install` of a **dataset** of {dataset}
-MB (three archives, one of them deflated, with MD5s). They use 6 connections, `--retries 2`, `--timeout 5`
-(0.6 for silence), and 4 MiB of memory, so that spans are small and many. Where a cell has one value it
-holds for all three; where it has three they stand in this order.
+MB (three archives, one of them deflated, with MD5s). They use 6 connections, `--retries 2` (6 where ranges
+are never kept to), `--timeout 5` (0.6 for silence), and 4 MiB of memory, so that spans are small and many.
+Where a cell has one value it holds for all three; where it has three they stand in this order.
 
 - **recovers**: the result is identical to the source (by hashlib, and by the tree that unzip makes), and
   nothing is left beside it.

@@ -34,8 +34,8 @@ PATIENCE_SECONDS = 45.0
 PROBE_BYTES = 4 * 1024
 """A resumed archive may be asked for so much of its end, to see whether it is still the same."""
 
-SPAN_BYTES_MOST = 256 * 1024
-"""With the memory given here; so much may still be verified between the last journal and the end."""
+AFTERWARDS_BYTES = 512 * 1024
+"""Two spans: so much may still be verified between the last journal and the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ async def _check_resumes(
         return
     assert recorder.last is not None
     resumed = sum(archive.resumed for archive in recorder.last.archives)
-    assert resumed >= verified - SPAN_BYTES_MOST, f"of {verified} bytes only {resumed} were kept"
+    assert resumed >= verified - AFTERWARDS_BYTES, f"of {verified} bytes only {resumed} were kept"
     spent = sum(origin.content_bytes for origin in both) - before
     most = world.size(0) - resumed + PROBE_BYTES * len(world.files)
     assert spent <= most, f"{spent - most} bytes were fetched again although they were verified"
