@@ -124,6 +124,11 @@ class Origin:
         """Signed addresses given so far are good no more."""
         self._expired.update(self._uses)
 
+    def cut(self) -> None:
+        """Reset every connection that is open."""
+        for writer in list(self._open):
+            _reset(writer)
+
     # ---- one connection ----------------------------------------------------------------------------
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

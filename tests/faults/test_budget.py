@@ -128,3 +128,29 @@ async def test_a_server_that_wants_few_connections_gets_few(
     assert refused < len(origin.log) / 2
     if refused > 2:
         assert any("more connections" in message for message in recorder.messages), recorder.messages
+
+
+@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("status", [404, 503])
+async def test_what_was_verified_when_a_server_failed_is_not_fetched_again(
+    name: str, status: int, worlds: Mapping[str, World], tmp_path: Path
+) -> None:
+    world, folder = worlds[name], tmp_path / "goal"
+    world.prepare(folder)
+    verified = 300_000
+    async with Origin(world.files, Plan(always(Act(Fault.RATE, rate=400_000.0)))) as origin:
+
+        def fail() -> None:
+            # No answer from now on, and those under way are cut off.
+            origin.plan.add(always(Act(Fault.STATUS, status=status)))
+            origin.cut()
+
+        with pytest.raises(TransferError):
+            await transferred(world, Where([origin.url], folder, limits(retries=0), Recorder(verified, fail)))
+        world.check_not_there(folder)
+        origin.plan.off()
+        before = origin.content_bytes
+        await transferred(world, Where([origin.url], folder, limits(), Recorder()))
+    world.check_there(folder, 0)
+    # An archive's end is looked at again, to see whether it is still the same: 4 KiB of each.
+    assert origin.content_bytes - before <= world.size(0) - verified + 4096 * len(world.files)
