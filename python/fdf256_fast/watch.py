@@ -113,12 +113,7 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
 
     Else somebody could lock the target and work in it while the thread still does.
     """
-    job = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-    try:
-        return await asyncio.shield(job)
-    except asyncio.CancelledError:
-        await asyncio.wait([job])
-        raise
+    return await _to_its_end(asyncio.get_running_loop().run_in_executor(None, function, *arguments))
 
 
 async def unbroken(job: Coroutine[object, object, T]) -> T:
@@ -126,12 +121,24 @@ async def unbroken(job: Coroutine[object, object, T]) -> T:
 
     A file that is being opened in a thread would else stay open, with nobody to close it.
     """
-    task = asyncio.get_running_loop().create_task(job)
+    return await _to_its_end(asyncio.get_running_loop().create_task(job))
+
+
+async def _to_its_end(job: asyncio.Future[T]) -> T:
+    """Wait for ``job``; a cancellation is raised when it is over, however often it is repeated."""
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(job)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not job.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([job])
+        if not job.cancelled():
+            job.exception()  # else asyncio complains that nobody has heard of it
         raise
+    finally:
+        # The job has its error, whose traceback has this frame: what it holds open would wait for the
+        # garbage collector.
+        del job
 
 
 async def all_of(jobs: Iterable[Awaitable[None]], *, hint: str) -> None:

@@ -263,6 +263,7 @@ impl Engine {
     }
 
     /// Ends the workers and waits for them; what they were at is finished or, after `cancel`, dropped.
+    /// Then lets go of all bytes and open files, whoever may still hold the engine.
     pub fn close(&self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_all();
@@ -270,6 +271,10 @@ impl Engine {
             // A worker's panic was caught and reported where it happened.
             let _ = thread.join();
         }
+        let mut state = self.shared.lock();
+        let windows: Vec<_> = state.archives.iter_mut().map(Archive::abandon).collect();
+        drop(state);
+        drop(windows);
     }
 }
 
