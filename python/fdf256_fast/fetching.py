@@ -34,7 +34,7 @@ from fdf256_fast.retry import Budget, Transient
 from fdf256_fast.sources import OriginChanged, Source, Sources, Validator
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
-from fdf256_fast.watch import all_of, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import file_size, storage_error
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ async def fetch_files(
 ) -> Report:
     """Fetch several files over the same connections."""
     started = time.monotonic()
+    # A file that is fetched is open itself, and has a lock.
+    limits = await affordable(limits, progress, each=3 if len(wanted) > 1 else 1)
     engine = Engine(Job(), limits.worker_threads)
     client = Client(timeout_seconds=limits.timeout_seconds, headers=limits.headers, session=session)
     progress.started(wanted[0].path.name if len(wanted) == 1 else f"{len(wanted)} files")

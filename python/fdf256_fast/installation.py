@@ -28,7 +28,7 @@ from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.transfer import Transfer
 from fdf256_fast.units import format_bytes
-from fdf256_fast.watch import all_of, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import Workspace, storage_error
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class _Run:
             self._progress.finished()
 
     async def _transfer_all(self, session: ClientSession | None) -> Report:
-        limits = self._options.limits
+        limits = await affordable(self._options.limits, self._progress, archives=len(self._archives))
         engine = Engine(Job(), limits.worker_threads)
         client = Client(timeout_seconds=limits.timeout_seconds, headers=limits.headers, session=session)
         async with client, Transfer(client, engine, limits, self._progress.message) as transfer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import resource
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fdf256_fast.errors import UsageError
@@ -16,6 +17,13 @@ __all__ = ["Limits"]
 
 MEMORY_BYTES_MIN = 4 * 1024 * 1024
 """Five archives, one smallest span under way and one waiting each, and room for a member."""
+
+
+OPEN_FILES_SPARE = 14
+"""For standard streams to come, the journal, name lookups, and connections that are being closed."""
+
+OPEN_FILES_ARCHIVE = 19
+"""For each archive: folder handles (see staging.rs), the records, the kept archive, a spool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +76,15 @@ class Limits:
         # Not every system tells which cores a process may use.
         allowed = getattr(os, "sched_getaffinity", None)
         return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+    def within_open_files(self, *, archives: int = 0, each: int = 1) -> Limits:
+        """The same with no more connections than this process may have files open, beside those of
+        ``archives``; a connection takes ``each`` of them.  Looks at open files: call it in a thread.
+        """
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if most == resource.RLIM_INFINITY:
+            return self
+        its_own = min(OPEN_FILES_ARCHIVE, most // 16 + 3)
+        taken = len(os.listdir("/dev/fd")) + OPEN_FILES_SPARE + 2 * self.worker_threads + archives * its_own
+        connections = max(1, min(self.connections, (most - taken) // each))
+        return self if connections == self.connections else replace(self, connections=connections)

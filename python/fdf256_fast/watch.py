@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fdf256_fast.errors import Error, TransferError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fdf256_fast.progress import ArchiveProgress, Progress
     from fdf256_fast.transfer import Transfer
 
-__all__ = ["Watched", "all_of", "in_thread", "unbroken", "watching"]
+__all__ = ["Watched", "affordable", "all_of", "in_thread", "unbroken", "watching"]
 
 T = TypeVar("T")
 
@@ -108,12 +109,34 @@ async def _ended(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
+async def affordable(limits: Limits, progress: Progress, *, archives: int = 0, each: int = 1) -> Limits:
+    """``limits`` with no more connections than this process may have files open; says so if it matters."""
+    fewer = await in_thread(partial(limits.within_open_files, archives=archives, each=each))
+    if fewer.connections < limits.connections:
+        progress.message(
+            f"{fewer.connections} connections instead of {limits.connections}: this process may have few "
+            "files open (see ulimit -n)"
+        )
+    return fewer
+
+
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
     """``asyncio.to_thread`` for work on the target: a cancellation waits until the thread has ended.
 
-    Else somebody could lock the target and work in it while the thread still does.
+    Else somebody could lock the target and work in it while the thread still does.  Raises Error when the
+    system gives this process no thread more.
     """
-    return await _to_its_end(asyncio.get_running_loop().run_in_executor(None, function, *arguments))
+    try:
+        job = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    except RuntimeError as error:
+        raise Error(
+            f"cannot start a thread: {error}",
+            hint="Allow this process more threads (ulimit -u) or memory (ulimit -v), or give fewer --workers.",
+        ) from error
+    try:
+        return await _to_its_end(job)
+    finally:
+        del job
 
 
 async def unbroken(job: Coroutine[object, object, T]) -> T:
