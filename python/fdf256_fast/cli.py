@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from fdf256_fast.errors import Error, StorageError, UsageError
+from fdf256_fast.errors import Error, StorageError, UsageError, no_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -268,7 +268,18 @@ def _run(job: Coroutine[Any, Any, Report]) -> Report:
                 # Not left to the loop, which closes first what the handler needs.
                 loop.remove_signal_handler(end)
 
-    return asyncio.run(run())
+    running = run()
+    try:
+        return asyncio.run(running)
+    except RuntimeError as error:
+        # Even its end takes asyncio a thread, so that our own error may be covered by Python's.
+        if "start new thread" in str(error):
+            raise no_thread(error) from error
+        raise
+    finally:
+        # Ctrl-C may have come before the loop had them; Python would complain that nobody awaited them.
+        running.close()
+        job.close()
 
 
 # ---- commands --------------------------------------------------------------------------------------

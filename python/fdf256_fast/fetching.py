@@ -407,7 +407,8 @@ class _FileRun:
         self._entry.total = total
         self._number = await in_thread(
             lambda: self._engine.add(
-                self.wanted.path.name,
+                # For messages: bytes of a name that are no text cannot cross the boundary.
+                os.fsencode(self.wanted.path.name).decode("utf-8", "replace"),
                 total,
                 self._limits.memory_bytes,
                 file=self._part,

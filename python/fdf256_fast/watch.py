@@ -7,7 +7,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from fdf256_fast.errors import Error, TransferError
+from fdf256_fast.errors import Error, TransferError, no_thread
 from fdf256_fast.progress import Snapshot
 
 if TYPE_CHECKING:
@@ -129,10 +129,7 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
     try:
         job = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
     except RuntimeError as error:
-        raise Error(
-            f"cannot start a thread: {error}",
-            hint="Allow this process more threads (ulimit -u) or memory (ulimit -v), or give fewer --workers.",
-        ) from error
+        raise no_thread(error) from error
     try:
         return await _to_its_end(job)
     finally:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
+TIMES = int(os.environ.get("CRASH_TIMES", "1"))
+"""How many times as many random moments as usual are tried; 3 for a thorough look, which takes minutes."""
+
 Contents = dict[str, bytes]
 """Files by their path relative to the target."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fdf256_fast import Limits, fetch, install
-from tests.crash.kills import Contents, check_sums, contents, unpacked
+from tests.crash.kills import TIMES, Contents, check_sums, contents, unpacked
 from tests.crash.scenarios import Size, make_version
 from tests.crash.served import served
 from tests.integration.oracles import WORKSPACE, busy_threads, bytes_of
@@ -23,7 +23,7 @@ from tests.integration.oracles import WORKSPACE, busy_threads, bytes_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-POINTS = int(os.environ.get("CANCEL_POINTS", "20"))
+POINTS = 20 * TIMES
 """At so many steps, spread over the whole run, each way to use the library is cancelled."""
 
 LIMITS = Limits(connections=4)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.crash.kills import Hit, Zygote, publishing_starts, traced, trial, zygote
+from tests.crash.kills import TIMES, Hit, Zygote, publishing_starts, traced, trial, zygote
 from tests.crash.scenarios import Size, scenarios
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def test_a_run_killed_again_and_again_at_random_moments_comes_to_its_end(
     async with stage(tmp_path, name) as (mother, scenario):
         target = tmp_path / "target"
         changes, seconds = await traced(mother, scenario, target)
-        for _ in range(4):
+        for _ in range(2 * TIMES):
             hits = [Hit(moments.randint(1, len(changes))) for _ in range(3)]
             hits += [Hit(later=((moments.uniform(0.0, seconds), 9),)) for _ in range(2)]
             moments.shuffle(hits)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.crash.kills import Hit, traced, zygote
+from tests.crash.kills import TIMES, Hit, traced, zygote
 from tests.crash.scenarios import Size, scenarios
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def test_a_signal_at_any_moment_ends_a_run_in_peace(
         scenario, target = found[name], tmp_path / "target"
         changes, seconds = await traced(mother, scenario, target)
         interrupted = 0
-        for number in range(10):
+        for number in range(3 * TIMES):
             scenario.prepare(target)
             if number % 2 and len(signals) == 1:
                 hit = Hit(at=moments.randint(2, len(changes)), how=signals[0])
