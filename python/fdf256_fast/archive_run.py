@@ -6,7 +6,6 @@ bytes.  Between the two, the caller sees all archives at once and can refuse bef
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 

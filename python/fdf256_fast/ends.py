@@ -6,7 +6,6 @@ Content-Range, and brings the directory of a small archive along.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import aiofiles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdf256_fast.errors import UsageError
@@ -85,6 +86,7 @@ class Limits:
         if most == resource.RLIM_INFINITY:
             return self
         its_own = min(OPEN_FILES_ARCHIVE, most // 16 + 3)
-        taken = len(os.listdir("/dev/fd")) + OPEN_FILES_SPARE + 2 * self.worker_threads + archives * its_own
+        taken = sum(1 for _ in Path("/dev/fd").iterdir()) + OPEN_FILES_SPARE
+        taken += 2 * self.worker_threads + archives * its_own
         connections = max(1, min(self.connections, (most - taken) // each))
         return self if connections == self.connections else replace(self, connections=connections)

@@ -81,9 +81,14 @@ class Zygote:
         stdout, stderr = self._home / "stdout", self._home / "stderr"
         hit = hit or Hit()
         order = Order(
-            [os.fspath(argument) for argument in arguments],
-            *(str(folder), str(stdout), str(stderr)),
-            *(hit.at, hit.how, hit.later, trace and str(trace)),
+            arguments=[os.fspath(argument) for argument in arguments],
+            folder=str(folder),
+            stdout=str(stdout),
+            stderr=str(stderr),
+            at=hit.at,
+            how=hit.how,
+            later=hit.later,
+            trace=str(trace) if trace else None,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -206,7 +211,7 @@ def _listing(folder: Path) -> list[str]:
 
 def unpacked(archives: Iterable[Path]) -> Contents:
     """What Python's zipfile makes of them; a later one goes over an earlier one."""
-    found = {}
+    found: Contents = {}
     for path in archives:
         with zipfile.ZipFile(path) as archive:
             found |= {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 QUIET = ("--progress", "none")
+SMALL = ("--memory", "4MiB")
+"""The least there may be: a member of a few MB does not fit into the window then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ def make_version(folder: Path, size: Size, seed: int) -> Version:
                 name = f"{split}/images/{number}-{seed if index % 2 else 0}-{index}.png"
                 archive.writestr(zipfile.ZipInfo(name), bytes_of(length, seed + number + index), method)
             if size.large_bytes and number == size.archives - 1:
-                archive.writestr(zipfile.ZipInfo("train/large.npy"), noise.randbytes(size.large_bytes), method)
+                archive.writestr(
+                    zipfile.ZipInfo("train/large.npy"), noise.randbytes(size.large_bytes), method
+                )
             archive.writestr(zipfile.ZipInfo(f"part{number}/info.json"), f"[{seed}, {number}]")
         paths.append(path)
     return Version(folder, paths)
@@ -101,7 +105,7 @@ async def scenarios(
         plain_catalog = new.catalog(plain.url).rename(home / "plain.toml")
         catalog = new.catalog(origin.url)
         before = home / "before"
-        download = ["download", "--catalog", catalog, *QUIET]
+        download: list[str | Path] = ["download", "--catalog", catalog, *QUIET, *SMALL]
         ended = await zygote.run(
             ["download", before, "--catalog", old.catalog(old_origin.url), *QUIET], before
         )
@@ -146,7 +150,7 @@ async def scenarios(
             ),
             Scenario(
                 "fetch --extract",
-                lambda to: ["fetch", f"{origin.url}/{first.name}", "--extract", "-d", to, *QUIET],
+                lambda to: ["fetch", f"{origin.url}/{first.name}", "--extract", "-d", to, *QUIET, *SMALL],
                 unpacked([first]),
                 any_of(unpacked([first])),
                 has_workspace=False,

@@ -47,7 +47,8 @@ async def main() -> None:
     """Serve."""
     serve = python_server if "--without-ranges" in sys.argv else origin
     async with serve(Path(sys.argv[1])) as server:
-        print(server.url, flush=True)
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.read)
 
 

@@ -29,7 +29,9 @@ SCENARIOS = [
 
 
 @contextlib.asynccontextmanager
-async def stage(home: Path, name: str, *, rate: float | None = None) -> AsyncIterator[tuple[Zygote, Scenario]]:
+async def stage(
+    home: Path, name: str, *, rate: float | None = None
+) -> AsyncIterator[tuple[Zygote, Scenario]]:
     async with zygote(home) as mother, scenarios(home, Size(), mother, rate=rate) as all_of_them:
         assert list(all_of_them) == SCENARIOS
         yield mother, all_of_them[name]

@@ -1,4 +1,4 @@
-"""Few files, few threads, no terminal, no home, closed or full outputs, odd names: a clear end, no traceback."""
+"""Few files or threads, closed or full outputs, no home, odd names: a clear end, never a traceback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +21,7 @@ from tests.integration.oracles import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FILES = 200
 
@@ -58,13 +58,14 @@ def run(
     redirections: str = "",
     environment: dict[str, str] | None = None,
     cwd: Path | None = None,
-    python: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     """The command by way of a shell, which can close what subprocess cannot; stderr has no traceback."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("FDF256_")}
     ended = subprocess.run(
-        ("bash", "-c", f'{before} exec "$@" {redirections}', "bash", sys.executable, *python)
-        + ("-m", "fdf256_fast", *map(os.fspath, arguments)),
+        (
+            *("bash", "-c", f'{before} exec "$@" {redirections}', "bash"),
+            *(sys.executable, "-m", "fdf256_fast", *map(str, arguments)),
+        ),
         env=own if environment is None else environment,
         cwd=cwd,
         capture_output=True,
@@ -93,8 +94,8 @@ def test_64_open_files_are_enough_for_a_dataset(
     options: tuple[str, ...], world: World, tmp_path: Path
 ) -> None:
     target = tmp_path / "target"
-    arguments = ("download", target, "--catalog", world.catalog, "--progress", "plain", *options)
-    ended = run(*arguments, before="ulimit -n 64;")
+    arguments: list[str | Path] = ["download", target, "--catalog", world.catalog, *options]
+    ended = run(*arguments, "--progress", "plain", before="ulimit -n 64;")
     assert ended.returncode == 0, ended.stderr
     assert "this process may have few files open" in ended.stderr
     check(world, target)
@@ -255,8 +256,10 @@ def test_pythons_development_mode_has_nothing_to_say(name: str, world: World, tm
         "from fdf256_fast.cli import main; main(sys.argv[1:])"
     )
     ended = subprocess.run(
-        (sys.executable, "-X", "dev", "-W", "error", "-c", program)
-        + (*map(os.fspath, arguments[name]), "--progress", "none"),
+        (
+            *(sys.executable, "-X", "dev", "-W", "error", "-c", program),
+            *(*map(str, arguments[name]), "--progress", "none"),
+        ),
         env={**os.environ, "PYTHONASYNCIODEBUG": "1"},
         capture_output=True,
         text=True,
@@ -272,5 +275,7 @@ def test_the_debug_mode_of_asyncio_is_really_on(tmp_path: Path) -> None:
     program = "import asyncio\nasync def main(): return asyncio.get_running_loop().get_debug()\n"
     program += "print(asyncio.run(main()))"
     own: dict[str, Any] = {**os.environ, "PYTHONASYNCIODEBUG": "1"}
-    ended = subprocess.run((sys.executable, "-c", program), env=own, capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        (sys.executable, "-c", program), env=own, capture_output=True, text=True, check=True
+    )
     assert ended.stdout.strip() == "True"

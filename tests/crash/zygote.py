@@ -66,10 +66,9 @@ def become(order: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(order["environment"])
     sys.addaudithook(Trap(order["folder"], order["at"], order["how"], order["trace"]))
-    from fdf256_fast.cli import main
-
+    command = importlib.import_module("fdf256_fast.cli")
     try:
-        main(order["arguments"])
+        command.main(order["arguments"])
     except SystemExit as end:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -96,7 +95,8 @@ def serve() -> None:
         importlib.import_module(f"fdf256_fast.{module}")
     gc.freeze()
     for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), flush=True)
+        sys.stdout.write(json.dumps(run(json.loads(line))) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
