@@ -27,7 +27,6 @@ CONNECTIONS_GROWN = 64
 
 CONNECTIONS_MAX = 1024
 
-
 OPEN_FILES_SPARE = 14
 """For standard streams to come, the journal, name lookups, and connections that are being closed."""
 
@@ -107,5 +106,7 @@ class Limits:
         its_own = min(OPEN_FILES_ARCHIVE, most // 16 + 3)
         taken = sum(1 for _ in Path("/dev/fd").iterdir()) + OPEN_FILES_SPARE
         taken += 2 * self.worker_threads + archives * its_own
-        connections = max(1, min(self.connections, (most - taken) // each))
-        return self if connections == self.connections else replace(self, connections=connections)
+        affordable = max(1, (most - taken) // each)
+        if affordable >= self.connections_most:
+            return self
+        return replace(self, connections=min(affordable, self.connections_start))

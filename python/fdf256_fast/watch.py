@@ -112,9 +112,9 @@ async def _ended(task: asyncio.Task[None]) -> None:
 async def affordable(limits: Limits, progress: Progress, *, archives: int = 0, each: int = 1) -> Limits:
     """``limits`` with no more connections than this process may have files open; says so if it matters."""
     fewer = await in_thread(partial(limits.within_open_files, archives=archives, each=each))
-    if fewer.connections < limits.connections:
+    if fewer.connections_start < limits.connections_start:
         progress.message(
-            f"{fewer.connections} connections instead of {limits.connections}: this process may have few "
+            f"{fewer.connections_start} connections instead of {limits.connections_start}: this process may have few "
             "files open (see ulimit -n)"
         )
     return fewer
