@@ -114,8 +114,8 @@ async def affordable(limits: Limits, progress: Progress, *, archives: int = 0, e
     fewer = await in_thread(partial(limits.within_open_files, archives=archives, each=each))
     if fewer.connections_start < limits.connections_start:
         progress.message(
-            f"{fewer.connections_start} connections instead of {limits.connections_start}: this process may have few "
-            "files open (see ulimit -n)"
+            f"{fewer.connections_start} connections instead of {limits.connections_start}: this process may "
+            "have few files open (see ulimit -n)"
         )
     return fewer
 
