@@ -151,6 +151,31 @@ class Sources:
         """Whether somebody else can be asked."""
         return any(other.dead is None for other in self.all if other is not source)
 
+    def explained(self, error: TransferError) -> TransferError:
+        """``error`` with what else was wrong with any of the sources."""
+        for source in self.all:
+            if source.damage:
+                error.message += f"; the copy at {source.name} is damaged: {source.damage}"
+            elif source.dead is not None and source.dead is not error:
+                error.message += f"; before that, {source.dead.message}"
+        return error
+
+    def second_opinion(self, error: Error) -> Source | None:
+        """A source that was dropped because it had another file than those that have failed now.
+
+        Perhaps it was they who had the wrong one: they are dead now, and it is asked again.  None if there
+        was no such disagreement.
+        """
+        others = [source for source in self.all if isinstance(source.dead, OriginChanged)]
+        if not others:
+            return None
+        for source in self.all:
+            if source.dead is None:
+                source.dead = error
+        for source in others:
+            source.dead, source.failures = None, 0
+        return others[0]
+
     def _all_dead(self) -> Error:
         reasons = [source.dead for source in self.all if source.dead is not None]
         if len(reasons) == 1:
