@@ -6,7 +6,6 @@ Content-Range, and brings the directory of a small archive along.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -94,7 +93,7 @@ class EndReader:
         total = self._entry.total
         assert total is not None
         while True:
-            parsed = await asyncio.to_thread(Directory.parse, name, tail, total)
+            parsed = await in_thread(Directory.parse, name, tail, total)
             if isinstance(parsed, Directory):
                 return parsed, tail
             longer = await self._with_front(source, Span(parsed, total - len(tail)), tail)
@@ -107,7 +106,7 @@ class EndReader:
         tail = await self._kept()
         if tail is None or self._entry.total is None:
             return None
-        parsed = await asyncio.to_thread(Directory.parse, name, tail, self._entry.total)
+        parsed = await in_thread(Directory.parse, name, tail, self._entry.total)
         return parsed if isinstance(parsed, Directory) else None
 
     async def _kept(self) -> bytes | None:
