@@ -6,7 +6,6 @@ bytes.  Between the two, the caller sees all archives at once and can refuse bef
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -111,10 +110,11 @@ class ArchiveRun:
 
     def _is_kept(self) -> bool:
         """Whether the whole archive is there, perhaps still under the name that it grew under."""
-        kept = self._shared.workspace.archives / self.archive.file_name
-        part = self._kept_part()
-        if part is not None and not kept.is_file() and part.is_file():
-            self._keep(part)
+        workspace = self._shared.workspace
+        kept = workspace.archives / self.archive.file_name
+        for part in (self._kept_part(), workspace.spool(f"{self.archive.name}.archive")):
+            if part is not None and not kept.is_file() and part.is_file():
+                self._keep(part)
         algorithm, _, value = self._entry.verified.partition(":")
         if not kept.is_file():
             return False
@@ -127,7 +127,7 @@ class ArchiveRun:
         workspace, name, entry = self._shared.workspace, self.archive.name, self._entry
         if entry.doubtful:
             self._shared.transfer.tell(f"{name}: reading what is there of it, to see whether it is sound")
-        staging = await asyncio.to_thread(Staging, workspace.staging(name))
+        staging = await in_thread(Staging, workspace.staging(name))
         self._again, unrecorded = await in_thread(
             self._shared.engine.recheck,
             directory,
@@ -352,8 +352,8 @@ class ArchiveRun:
         very file that it was.
         """
         workspace, name = self._shared.workspace, self.archive.name
-        staging = await asyncio.to_thread(Staging, workspace.staging(name))
-        number = await asyncio.to_thread(
+        staging = await in_thread(Staging, workspace.staging(name))
+        number = await in_thread(
             partial(
                 self._shared.engine.add,
                 name,
@@ -379,7 +379,7 @@ class ArchiveRun:
         kept: Path | None,
     ) -> int:
         workspace, name = self._shared.workspace, self.archive.name
-        staging = await asyncio.to_thread(Staging, workspace.staging(name))
+        staging = await in_thread(Staging, workspace.staging(name))
         thorough = self._entry.doubtful
         self._took_up = self._entry.state is not None
         if self._took_up:
@@ -399,13 +399,13 @@ class ArchiveRun:
 
         saved = self._entry.state
         try:
-            self._number = await asyncio.to_thread(add, saved)
+            self._number = await in_thread(add, saved)
         except ValueError as error:
             self._shared.transfer.tell(f"{error}; {name} starts anew")
             self._took_up = False
             self._entry.state = None
             self._again, self._again_bytes = [], 0
-            self._number = await asyncio.to_thread(add, None)
+            self._number = await in_thread(add, None)
         lost = self._shared.engine.lost(self._number)
         if lost:
             self._shared.transfer.tell(f"{name}: {lost} bytes of it are gone from the disk and fetched again")
@@ -438,11 +438,11 @@ class ArchiveRun:
         feed = self._feed(number, directory.total, cursor=0, end=directory.total)
         feed.sources = Sources([local])
         await self._serve(feed)
+        await self._verified(computed or "crc32")
         if self._shared.keep_archives:
             await in_thread(self._keep, spool)
         else:
             await in_thread(_remove, spool)
-        await self._verified(computed or "crc32")
 
     async def _stream(self, source: Source, spool: Path) -> str | None:
         engine, transfer = self._shared.engine, self._shared.transfer
@@ -452,7 +452,7 @@ class ArchiveRun:
             if answer.total is not None:
                 await in_thread(check_space, self._shared.workspace.home, Need(answer.total), spool)
             add = engine.add
-            number = await asyncio.to_thread(
+            number = await in_thread(
                 lambda: add(
                     self.archive.name,
                     answer.total,

@@ -6,7 +6,6 @@ Content-Range, and brings the directory of a small archive along.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -103,7 +102,7 @@ class EndReader:
         total = self._entry.total
         assert total is not None
         while True:
-            parsed = await asyncio.to_thread(Directory.parse, name, tail, total)
+            parsed = await in_thread(Directory.parse, name, tail, total)
             if isinstance(parsed, Directory):
                 await self._found(tail, known, source)
                 return parsed, tail
@@ -113,7 +112,7 @@ class EndReader:
             tail = longer
 
     async def _found(self, end: bytes, known: str, source: Source) -> None:
-        digest = await asyncio.to_thread(_sha256, end)
+        digest = await in_thread(_sha256, end)
         if known and digest != known:
             raise OriginChanged(f"{source.name}: the directory of the archive is another one now")
         if digest != self._entry.end:
@@ -125,7 +124,7 @@ class EndReader:
         tail = await self._kept()
         if tail is None or self._entry.total is None:
             return None
-        parsed = await asyncio.to_thread(Directory.parse, name, tail, self._entry.total)
+        parsed = await in_thread(Directory.parse, name, tail, self._entry.total)
         return parsed if isinstance(parsed, Directory) else None
 
     async def _kept(self) -> bytes | None:
@@ -138,7 +137,7 @@ class EndReader:
         except OSError as error:
             raise storage_error("read", error, self._path) from error
         # One that is not as it was written is asked for again.
-        return tail if await asyncio.to_thread(_sha256, tail) == self._entry.end else None
+        return tail if await in_thread(_sha256, tail) == self._entry.end else None
 
     async def _fetch_tail(self, source: Source) -> bytes | None:
         if source.path is not None:
@@ -265,7 +264,7 @@ class EndReader:
     async def _write(self, path: Path, data: bytes) -> None:
         await in_thread(_replace, path, data)
         if not (self._entry.state or self._entry.verified):
-            self._entry.end = await asyncio.to_thread(_sha256, data)
+            self._entry.end = await in_thread(_sha256, data)
         await self._save()
 
 

@@ -35,7 +35,7 @@ from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Va
 from fdf256_fast.space import Need, check_space, explain_full, used_bytes
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
-from fdf256_fast.watch import all_of, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import file_size
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that peop
         await extract_url(url, folder, parsed, limits, progress, session, mirrors=mirrors)
         return folder
     goal = Path(path) if path is not None else Path()
-    if await asyncio.to_thread(goal.is_dir):
+    if await in_thread(goal.is_dir):
         goal /= file_name(url)
     await fetch_files([Wanted(url, goal, parsed, tuple(mirrors))], limits, progress, session)
     return goal
@@ -146,6 +146,8 @@ async def fetch_files(
 ) -> Report:
     """Fetch several files over the same connections."""
     started = time.monotonic()
+    # A file that is fetched is open itself, and has a lock.
+    limits = await affordable(limits, progress, each=3 if len(wanted) > 1 else 1)
     engine = Engine(Job(), limits.worker_threads)
     client = Client(
         timeout_seconds=limits.timeout_seconds,
@@ -261,7 +263,7 @@ class _FileRun:
     async def run(self) -> None:
         path = self.wanted.path
         try:
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+            await in_thread(path.parent.mkdir, parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error("write", error, path) from error
         lock = self._part.with_name(self._part.name + ".lock")
@@ -270,7 +272,7 @@ class _FileRun:
                 if not await self._is_there():
                     await self._fetch()
             except Error as error:
-                await asyncio.to_thread(explain_full, error, path.parent, self._need)
+                await in_thread(explain_full, error, path.parent, self._need)
                 raise
 
     def _check_space(self) -> None:
@@ -282,19 +284,23 @@ class _FileRun:
     async def _is_there(self) -> bool:
         """Whether the file is at its path already, as its digest tells."""
         path, digest = self.wanted.path, self.wanted.digest
-        if digest is None or not await asyncio.to_thread(path.is_file):
+        if digest is None or not await in_thread(path.is_file):
             return False
         job = Job()
+        hashing = asyncio.get_running_loop().run_in_executor(None, hash_file, job, path, digest.algorithm)
         try:
-            computed = await asyncio.to_thread(hash_file, job, path, digest.algorithm)
+            computed = await asyncio.shield(hashing)
         except asyncio.CancelledError:
             job.cancel()
+            await asyncio.wait([hashing])
+            hashing.exception()
             raise
         if computed != digest.value:
             return False
-        self._entry.total = self._resumed = (await asyncio.to_thread(path.stat)).st_size
+        self._entry.total = self._resumed = (await in_thread(path.stat)).st_size
         self._entry.verified = str(digest)
         self.is_done = True
+        await in_thread(self._remove)
         return True
 
     async def _fetch(self) -> None:
@@ -308,9 +314,8 @@ class _FileRun:
             self._journal = Journal()
         computed = await self._repeat()
         async with self._saving:  # a journal under way would come back after it was removed
-            await in_thread(self._publish)
             self._entry.verified = computed if computed and self._digest else "none"
-            self.is_done = True
+            await in_thread(self._publish)
         if self._number is not None:
             # Lets go of the open file; thousands may follow.
             self._engine.abandon(self._number)
@@ -488,9 +493,10 @@ class _FileRun:
         self._entry.total = total
         if total is not None:
             await in_thread(self._check_space)
-        self._number = await asyncio.to_thread(
+        self._number = await in_thread(
             lambda: self._engine.add(
-                self.wanted.path.name,
+                # For messages: bytes of a name that are no text cannot cross the boundary.
+                os.fsencode(self.wanted.path.name).decode("utf-8", "replace"),
                 total,
                 self._limits.memory_bytes,
                 file=self._part,
@@ -544,8 +550,10 @@ class _FileRun:
                 # The goal is what somebody can do something about.
                 error.filename = os.fspath(path)
                 raise
+            # At once: a run that is cancelled meanwhile must not write the journal again.
+            self.is_done = True
             sync_folder(path.parent)
-            remove_journal(self._journal_path)
+        self._remove()
 
     # ---- journal and screen ------------------------------------------------------------------------
 

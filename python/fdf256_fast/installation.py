@@ -28,7 +28,7 @@ from fdf256_fast.report import Report
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.space import Need, check_space, explain_full
 from fdf256_fast.transfer import Transfer
-from fdf256_fast.watch import all_of, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ async def install(  # noqa: PLR0913 - the public call: each is a keyword that pe
         LockedError: another process works on this target.
         UsageError: a bad argument or catalog.
     """
-    found = catalog if isinstance(catalog, Catalog) else await asyncio.to_thread(load_catalog, catalog)
+    found = catalog if isinstance(catalog, Catalog) else await in_thread(load_catalog, catalog)
     options = Options(
         mirrors=tuple(os.fspath(mirror) for mirror in mirrors),
         keep_archives=keep_archives,
@@ -121,7 +121,7 @@ async def install_catalog(
     started = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         if options.dry_run:
-            folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="fdf256-")
+            folder = await in_thread(tempfile.mkdtemp, prefix="fdf256-")
             stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
             workspace = Workspace(target, Path(folder))
             journal = Journal()
@@ -132,13 +132,13 @@ async def install_catalog(
                 workspace = Workspace(target, workspace.home / "fetch" / catalog.name)
             await stack.enter_async_context(workspace.locked())
             journal = await _finished_journal(workspace, progress)
-            await asyncio.to_thread(_drop_strangers, workspace, journal, catalog)
-            done = await asyncio.to_thread(
+            await in_thread(_drop_strangers, workspace, journal, catalog)
+            done = await in_thread(
                 already_installed, workspace, archives, keep_archives=options.keep_archives
             )
             if done is not None:
                 if not options.keep_workspace:
-                    await asyncio.to_thread(workspace.remove)
+                    await in_thread(workspace.remove)
                 return done
         run = _Run(workspace, catalog, archives, options, progress, started, journal)
         return await run.run(session)
@@ -177,7 +177,7 @@ class _Run:
             self._progress.finished()
 
     async def _transfer_all(self, session: ClientSession | None) -> Report:
-        limits = self._options.limits
+        limits = await affordable(self._options.limits, self._progress, archives=len(self._archives))
         job = Job()
         engine = Engine(job, limits.worker_threads)
         client = Client(
@@ -198,14 +198,14 @@ class _Run:
                 self._options.keep_archives,
                 job,
             )
-            located = await asyncio.to_thread(self._locate)
+            located = await in_thread(self._locate)
             self._runs = [ArchiveRun(archive, located[archive.name], shared) for archive in self._archives]
             async with watching(self, transfer, limits, self._progress):
                 try:
                     return await self._work()
                 except Error as error:
                     error.report = self._report(0)
-                    await asyncio.to_thread(explain_full, error, self._workspace.home, self._need)
+                    await in_thread(explain_full, error, self._workspace.home, self._need)
                     raise
 
     def _locate(self) -> dict[str, Sources]:
@@ -220,10 +220,10 @@ class _Run:
     async def _work(self) -> Report:
         await all_of((run.prepare() for run in self._runs), hint=self._hint)
         directories = [run.directory for run in self._runs if run.directory is not None]
-        await asyncio.to_thread(Directory.check_disjoint, directories)
+        await in_thread(Directory.check_disjoint, directories)
         if self._options.dry_run:
             return self._report(sum(directory.files for directory in directories))
-        await asyncio.to_thread(self._check_space)
+        await in_thread(self._check_space)
         await all_of((run.run() for run in self._runs), hint=self._hint)
         files = await self._publish()
         return self._report(files)
@@ -268,7 +268,7 @@ class _Run:
             self._is_published = True
         files = await in_thread(_finish_publishing, self._workspace, self._journal)
         if not self._options.keep_workspace:
-            await asyncio.to_thread(self._workspace.remove)
+            await in_thread(self._workspace.remove)
         return files
 
     async def _synced(self) -> None:

@@ -20,7 +20,7 @@ from fdf256_fast.watch import in_thread
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Entry", "Journal", "read_journal", "write_journal"]
+__all__ = ["Entry", "Journal", "journal_draft", "read_journal", "write_journal"]
 
 VERSION = 2
 JOURNAL_BYTES_MAX = 64 * 1024 * 1024
@@ -119,7 +119,12 @@ def write_journal_now(path: Path, journal: Journal) -> None:
 def remove_journal(path: Path) -> None:
     """Nothing is unfinished any more.  Raises OSError."""
     path.unlink(missing_ok=True)
-    path.with_name(path.name + ".new").unlink(missing_ok=True)
+    journal_draft(path).unlink(missing_ok=True)
+
+
+def journal_draft(path: Path) -> Path:
+    """Where the next journal grows; a killed run may leave it."""
+    return path.with_name(path.name + ".new")
 
 
 def render(journal: Journal, boot: str) -> str:

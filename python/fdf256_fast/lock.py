@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from fdf256_fast.durable import boot_id, storage_error
 from fdf256_fast.errors import LockedError
+from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,13 +75,11 @@ async def locked(path: Path, work: str, *, keep: bool) -> AsyncIterator[None]:
     Raises LockedError when another process holds it, StorageError.
     """
     lock = _Lock(path, work)
-    taking = asyncio.get_running_loop().run_in_executor(None, lock.take)
     try:
-        await asyncio.shield(taking)
+        await in_thread(lock.take)
     except asyncio.CancelledError:
-        await asyncio.wait([taking])
-        taking.exception()  # heard of; there is nothing to let go of then
-        await asyncio.shield(asyncio.to_thread(lock.release, keep=keep))
+        # It may have come when the lock was taken already.
+        await in_thread(lock.release, keep=keep)
         raise
     except OSError as error:
         raise storage_error("use", error, path) from error
@@ -89,7 +88,7 @@ async def locked(path: Path, work: str, *, keep: bool) -> AsyncIterator[None]:
         yield
     finally:
         beat.stop()
-        await asyncio.shield(asyncio.to_thread(lock.release, keep=keep))
+        await in_thread(lock.release, keep=keep)
 
 
 class _Beat:

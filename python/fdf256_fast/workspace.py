@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from fdf256_fast.durable import storage_error, storing
 from fdf256_fast.errors import StorageError
 from fdf256_fast.lock import locked
+from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -82,7 +82,7 @@ class Workspace:
     async def locked(self) -> AsyncIterator[None]:
         """Hold the target.  Raises LockedError when another process does, StorageError."""
         try:
-            await asyncio.to_thread(self._make_home)
+            await in_thread(self._make_home)
         except OSError as error:
             raise storage_error("use folder", error, self.target) from error
         async with locked(self.home / "lock", f"working on {self.target}", keep=True):
@@ -157,6 +157,6 @@ def end_part(end: Path) -> Path:
 async def file_size(path: Path) -> int:
     """Size of a file in bytes.  Raises StorageError."""
     try:
-        return (await asyncio.to_thread(path.stat)).st_size
+        return (await in_thread(path.stat)).st_size
     except OSError as error:
         raise storage_error("read", error, path) from error
