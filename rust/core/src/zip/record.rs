@@ -35,7 +35,9 @@ pub enum Method {
 }
 
 impl Method {
-    fn of(number: u16) -> Option<Self> {
+    /// None for those that are not supported.
+    #[must_use]
+    pub fn of(number: u16) -> Option<Self> {
         match number {
             0 => Some(Self::Stored),
             8 => Some(Self::Deflated),
@@ -200,11 +202,11 @@ pub(super) fn check_extra(extra: &[u8], raw_name: &[u8], text: &str) -> Result<(
             }
             // Version 1 and the raw name's CRC-32 say that it is meant for this name; else it is stale.
             EXTRA_UNICODE_PATH
-                if body.first() == Some(&1) && u32_at(body, 1) == Some(crc32fast::hash(raw_name)) =>
+                if body.first() == Some(&1)
+                    && u32_at(body, 1) == Some(crc32fast::hash(raw_name))
+                    && body.get(5..) != Some(text.as_bytes()) =>
             {
-                if body.get(5..) != Some(text.as_bytes()) {
-                    return Err("an extra field gives it another name");
-                }
+                return Err("an extra field gives it another name");
             }
             _ => {}
         }
