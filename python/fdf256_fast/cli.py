@@ -114,7 +114,11 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
 def _limits(function: F) -> F:
     for decorate in reversed(
         [
-            _option("--connections", type=int, default=16, show_default=True, help="HTTP requests at once."),
+            _option(
+                "--connections",
+                type=int,
+                help="HTTP requests at once.  [default: 16, and more where each is held back]",
+            ),
             _option(
                 "--memory",
                 callback=_size,
