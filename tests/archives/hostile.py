@@ -39,7 +39,11 @@ def named(name: str | bytes, reason: str, *others: str, **fields: int) -> Hostil
     """An archive with this name in it, after some harmless ones."""
     members = [Member("harmless", DATA), *(Member(other, b"x") for other in others)]
     text = ascii(name)
-    return Hostile(f"name {text}", archive([*members, Member(name, b"y", **fields)]), reason)  # type: ignore[arg-type]
+    return Hostile(
+        f"name {text}",
+        archive([*members, Member(name, b"" if text.endswith("/'") else b"y", **fields)]),
+        reason,
+    )  # type: ignore[arg-type]
 
 
 NAMES = [
@@ -136,7 +140,6 @@ MEMBERS = [
     lying("another Unicode name", "another name", extra=struct.pack("<HH", 0x7075, 10) + UNICODE_PATH),
     lying("an extra field that is cut off", "cut off", central={"extra": b"\x01\x00\xff\x00"}),
     lying("two zip64 fields", "two zip64", extra=b"\x01\x00\x00\x00" * 2),
-    lying("a zip64 size without its field", "damaged", central={"bytes": 0xFFFFFFFF}),
     Hostile(
         "a directory with data",
         archive([Member("d/", b"data")]),
@@ -149,7 +152,7 @@ MEMBERS = [
     ),
     # The local header against the directory.
     lying("another local name", "another name", local={"name": b"lair"}),
-    lying("no local header", "no local header", offset=7),
+    lying("no local header", "no local header", offset=737, trailer=bytes(8)),
     lying("another local method", "another method", local={"method": 8}),
     lying("another local CRC-32", "size or CRC-32", local={"crc32": 1}),
     lying("another local size", "size or CRC-32", local={"bytes": 1}),
@@ -219,8 +222,9 @@ MEMBERS = [
     lying(
         "a local extra field into the next member",
         "overlaps",
-        local={"extra": b"\x99\x99\x04\x00" + b"long"},
-        packed=DATA[:-1],
+        local={"extra": b"\x99\x99\x04\x00long", "compressed_bytes": 700},
+        central={"compressed_bytes": 700},
+        packed=DATA[:-8],
     ),
 ]
 
@@ -234,6 +238,11 @@ PLAIN = archive(ONE)
 EMPTY = end_record(0, 0, 0)
 
 ENDS = [
+    ended(
+        "a zip64 size without its field",
+        archive([Member("one", DATA, central={"bytes": 0xFFFFFFFF})]),
+        "damaged",
+    ),
     ended("nothing", b"", "no end record"),
     ended("no zip", DATA, "no end record"),
     ended("bytes behind the end", PLAIN + b"\n", "bytes behind its end"),
@@ -261,7 +270,7 @@ ENDS = [
         "behind its last record",
     ),
     ended("no members counted", archive(ONE, end={"here": 0, "members": 0}), "behind its last record"),
-    ended("a directory too small", archive(ONE, end={"bytes": 40}), "damaged"),
+    ended("a directory too small", archive(ONE, end={"bytes": 48}), "damaged"),
     ended(
         "a directory larger than the archive", archive(ONE, end={"bytes": 1 << 20}), "larger than the archive"
     ),

@@ -112,7 +112,7 @@ def central_record(member: Member, told: Fields, offset: int) -> bytes:
     return head + told.name + told.extra
 
 
-def end_record(members: int, directory_bytes: int, start: int, comment: bytes = b"", **lies: int) -> bytes:
+def end_record(members: int, directory_bytes: int, start: int, comment: bytes = b"", /, **lies: int) -> bytes:
     """The record at the end."""
     told = {
         "disk": 0,
@@ -126,7 +126,7 @@ def end_record(members: int, directory_bytes: int, start: int, comment: bytes = 
     return struct.pack("<IHHHHIIH", 0x06054B50, *told.values()) + comment
 
 
-def end64_records(members: int, directory_bytes: int, start: int, **lies: int) -> bytes:
+def end64_records(members: int, directory_bytes: int, start: int, /, **lies: int) -> bytes:
     """The zip64 end record and its locator, which come before the end record."""
     at = start + directory_bytes
     told = {
