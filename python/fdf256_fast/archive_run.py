@@ -168,11 +168,15 @@ class ArchiveRun:
                 await step()
             except OriginChanged as error:
                 if restart == RESTARTS_MAX:
-                    raise
+                    raise error.as_final() from error
                 await self._forget(error.message)
             except TransferError as error:
-                self._name(error)
-                raise
+                other = None if restart == RESTARTS_MAX else self.sources.second_opinion(error)
+                if other is None:
+                    # Addresses are often opaque; the archive's name is not.
+                    error.message = f"{self.archive.name}: {error.message}"
+                    raise self.sources.explained(error) from error
+                await self._forget(f"{error.message}; {other.name} has another file")
             except IntegrityError as error:
                 # Members that pass and a digest that does not, or a directory that cannot be: whoever
                 # sent this does not have the archive.
@@ -201,15 +205,6 @@ class ArchiveRun:
         self._end_reader = self._new_end_reader()
         await in_thread(self._shared.workspace.forget_archive, name, self.archive.file_name)
         await self._shared.save()
-
-    def _name(self, error: TransferError) -> None:
-        """Add the archive's name, since addresses are often opaque, and what else was wrong."""
-        error.message = f"{self.archive.name}: {error.message}"
-        for source in self.sources.all:
-            if source.damage:
-                error.message += f"; the copy at {source.name} is damaged: {source.damage}"
-            elif source.dead is not None and source.dead is not error:
-                error.message += f"; before that, {source.dead.message}"
 
     def _explained(self, error: IntegrityError) -> Error:
         page = self.sources.best().web_page_hint

@@ -210,6 +210,11 @@ class _Files:
         )
 
 
+def _final(error: TransferError) -> TransferError:
+    """``error`` as one that is not tried again."""
+    return TransferError(error.message, url=error.url) if isinstance(error, Transient) else error
+
+
 def _common_folder(paths: Sequence[Path]) -> str:
     """The folder that all files are in, as it was given."""
     try:
@@ -289,28 +294,7 @@ class _FileRun:
             if self._journal.problem:
                 self._transfer.tell(f"{self._journal.problem}: starting anew")
             self._journal = Journal()
-        suspects: set[Source] = set()
-        for restart in range(RESTARTS_MAX + 1):
-            try:
-                computed = await self._attempt()
-                break
-            except OriginChanged as error:
-                if restart == RESTARTS_MAX:
-                    raise
-                await self._forget(error.message)
-            except DigestMismatch as error:
-                culprit = self._sources.best()
-                is_cheap = (self._entry.total or 0) <= SECOND_TRY_BYTES and culprit not in suspects
-                await self._forget(f"{error.message}; it came from {culprit.name}")
-                suspects.add(culprit)
-                has_other = self._sources.has_other_than(culprit)
-                if restart == RESTARTS_MAX or not (has_other or is_cheap):
-                    error.hint = culprit.web_page_hint or (
-                        "It was not kept. The file there is not the expected one, or was damaged."
-                    )
-                    raise
-                if has_other:
-                    culprit.dead = error
+        computed = await self._repeat()
         async with self._saving:  # a journal under way would come back after it was removed
             await in_thread(self._publish)
             self._entry.verified = computed if computed and self._digest else "none"
@@ -318,6 +302,41 @@ class _FileRun:
         if self._number is not None:
             # Lets go of the open file; thousands may follow.
             self._engine.abandon(self._number)
+
+    async def _repeat(self) -> str | None:
+        """Attempts, until one is right or there is no sense in another."""
+        suspects: set[Source] = set()
+        for restart in range(RESTARTS_MAX + 1):
+            is_last = restart == RESTARTS_MAX
+            try:
+                return await self._attempt()
+            except OriginChanged as error:
+                if is_last:
+                    raise error.as_final() from error
+                await self._forget(error.message)
+            except TransferError as error:
+                other = None if is_last else self._sources.second_opinion(error)
+                if other is None:
+                    raise self._sources.explained(_final(error)) from error
+                await self._forget(f"{error.message}; {other.name} has another file")
+            except DigestMismatch as error:
+                await self._suspect(error, suspects, is_last=is_last)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _suspect(self, error: DigestMismatch, suspects: set[Source], *, is_last: bool) -> None:
+        """Begin anew, elsewhere or once more from the same source; or raise ``error``."""
+        culprit = self._sources.best()
+        is_cheap = (self._entry.total or 0) <= SECOND_TRY_BYTES and culprit not in suspects
+        await self._forget(f"{error.message}; it came from {culprit.name}")
+        suspects.add(culprit)
+        has_other = self._sources.has_other_than(culprit)
+        if is_last or not (has_other or is_cheap):
+            error.hint = culprit.web_page_hint or (
+                "It was not kept. The file there is not the expected one, or was damaged."
+            )
+            raise error
+        if has_other:
+            culprit.dead = error
 
     async def _attempt(self) -> str | None:
         state = self._entry.state
@@ -392,8 +411,12 @@ class _FileRun:
     async def _begin(self, total: int, cursor: int) -> Feed:
         if self._number is None:
             await self._add(total, None)
+        elif self._entry.total is None and self._digest is not None:
+            # A stream without a size broke off; now that the size is known, the digest will do the rest.
+            self._entry.total = total
+            self._engine.set_total(self._number, total)
         elif total != self._entry.total:
-            raise OriginChanged(f"the file has {total} bytes now")
+            raise OriginChanged(f"{self.wanted.path.name}: it has {total} bytes now")
         return self._feed(total, cursor)
 
     async def _stream(self, source: Source, answer: Answer) -> str | None:
@@ -405,6 +428,7 @@ class _FileRun:
             number = self._number
         else:
             number = await self._add(answer.total, None)
+        self._entry.validators[source.name] = source.validator
         feed = self._feed(answer.total or 0, 0)
         feed.end = 0
         self._transfer.add(feed)
@@ -437,7 +461,7 @@ class _FileRun:
             return await feed.done
         except Transient as error:
             # The connections have spent the budget already; it is not to be spent again on the whole.
-            raise TransferError(error.message, url=error.url) from error
+            raise _final(error) from error
         finally:
             self._downloaded += feed.downloaded
             self._transfer.remove(feed)
