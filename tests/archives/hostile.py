@@ -35,15 +35,12 @@ class Hostile(NamedTuple):
     member: bool = True
 
 
-def named(name: str | bytes, reason: str, *others: str, **fields: int) -> Hostile:
+def named(name: str | bytes, reason: str, *others: str, flags: int = 0) -> Hostile:
     """An archive with this name in it, after some harmless ones."""
     members = [Member("harmless", DATA), *(Member(other, b"x") for other in others)]
     text = ascii(name)
-    return Hostile(
-        f"name {text}",
-        archive([*members, Member(name, b"" if text.endswith("/'") else b"y", **fields)]),
-        reason,
-    )  # type: ignore[arg-type]
+    contents = b"" if text.endswith("/'") else b"y"
+    return Hostile(f"name {text}", archive([*members, Member(name, contents, flags=flags)]), reason)
 
 
 NAMES = [
@@ -106,7 +103,7 @@ def lying(name: str, reason: str, **fields: object) -> Hostile:
 
 
 def descriptor(name: str, trailer: bytes, reason: str = "data descriptor") -> Hostile:
-    zeros = {"crc32": 0, "bytes": 0, "compressed_bytes": 0}
+    zeros = {"crc32": 0, "unpacked_bytes": 0, "compressed_bytes": 0}
     return lying(name, reason, flags=DESCRIPTOR, local=zeros, trailer=trailer)
 
 
@@ -155,13 +152,13 @@ MEMBERS = [
     lying("no local header", "no local header", offset=737, trailer=bytes(8)),
     lying("another local method", "another method", local={"method": 8}),
     lying("another local CRC-32", "size or CRC-32", local={"crc32": 1}),
-    lying("another local size", "size or CRC-32", local={"bytes": 1}),
+    lying("another local size", "size or CRC-32", local={"unpacked_bytes": 1}),
     lying("another local packed size", "size or CRC-32", local={"compressed_bytes": 1}),
-    lying("a local zip64 size without its field", "size or CRC-32", local={"bytes": 0xFFFFFFFF}),
+    lying("a local zip64 size without its field", "size or CRC-32", local={"unpacked_bytes": 0xFFFFFFFF}),
     lying(
         "a local zip64 size that lies",
         "size or CRC-32",
-        local={"bytes": 0xFFFFFFFF, "extra": struct.pack("<HHQ", 1, 8, 701)},
+        local={"unpacked_bytes": 0xFFFFFFFF, "extra": struct.pack("<HHQ", 1, 8, 701)},
     ),
     Hostile(
         "a local name that is not UTF-8",
@@ -170,14 +167,14 @@ MEMBERS = [
     ),
     # What the data is, against both.
     lying("another CRC-32", "CRC-32 is", local={"crc32": 1}, central={"crc32": 1}),
-    lying("stored with two sizes", "two different sizes", central={"bytes": 7}),
+    lying("stored with two sizes", "two different sizes", central={"unpacked_bytes": 7}),
     *(
         lying(
             f"method {method}, {name}",
             "",
             method=method,
-            local={"bytes": 700 + more},
-            central={"bytes": 700 + more},
+            local={"unpacked_bytes": 700 + more},
+            central={"unpacked_bytes": 700 + more},
         )
         for method in (DEFLATED, ZSTD)
         for name, more in (("longer than declared", -1), ("shorter than declared", 1))
@@ -194,11 +191,11 @@ MEMBERS = [
     # Data descriptors.
     descriptor("no descriptor", b""),
     descriptor("another CRC-32 in the descriptor", HONEST.descriptor(crc32=1)),
-    descriptor("another size in the descriptor", HONEST.descriptor(bytes=1)),
+    descriptor("another size in the descriptor", HONEST.descriptor(unpacked_bytes=1)),
     descriptor(
         "another packed size in the bare descriptor", HONEST.descriptor(signed=False, compressed_bytes=1)
     ),
-    descriptor("another size in the wide descriptor", HONEST.descriptor(wide=True, bytes=1)),
+    descriptor("another size in the wide descriptor", HONEST.descriptor(wide=True, unpacked_bytes=1)),
     descriptor("a descriptor that is cut off", HONEST.descriptor()[:-1]),
     descriptor(
         "a member behind the descriptor",
@@ -217,7 +214,7 @@ MEMBERS = [
         "data into the directory",
         "overlaps",
         local={"compressed_bytes": 900},
-        central={"compressed_bytes": 900, "bytes": 900},
+        central={"compressed_bytes": 900, "unpacked_bytes": 900},
     ),
     lying(
         "a local extra field into the next member",
@@ -240,7 +237,7 @@ EMPTY = end_record(0, 0, 0)
 ENDS = [
     ended(
         "a zip64 size without its field",
-        archive([Member("one", DATA, central={"bytes": 0xFFFFFFFF})]),
+        archive([Member("one", DATA, central={"unpacked_bytes": 0xFFFFFFFF})]),
         "damaged",
     ),
     ended("nothing", b"", "no end record"),
@@ -303,7 +300,7 @@ def bomb() -> bytes:
     """2.1 GB of zeros in 64 kB."""
     blocks = 16_000
     member = Member("zeros", b"", ZSTD, packed=zstd_zeros(blocks))
-    told = member.fields._replace(bytes=blocks << 17)
+    told = member.fields._replace(unpacked_bytes=blocks << 17)
     return (
         local_header(told)
         + member.contents

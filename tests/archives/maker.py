@@ -49,7 +49,7 @@ class Fields(NamedTuple):
     method: int
     crc32: int
     compressed_bytes: int
-    bytes: int
+    unpacked_bytes: int
     extra: bytes = b""
 
 
@@ -92,13 +92,13 @@ class Member:
     def descriptor(self, *, signed: bool = True, wide: bool = False, **lies: int) -> bytes:
         """The data descriptor that belongs behind it."""
         told = self.fields._replace(**lies)  # type: ignore[arg-type]
-        sizes = struct.pack("<QQ" if wide else "<II", told.compressed_bytes, told.bytes)
+        sizes = struct.pack("<QQ" if wide else "<II", told.compressed_bytes, told.unpacked_bytes)
         return (b"PK\x07\x08" if signed else b"") + struct.pack("<I", told.crc32) + sizes
 
 
 def local_header(told: Fields) -> bytes:
     """One local header."""
-    fixed = (told.crc32, told.compressed_bytes, told.bytes, len(told.name), len(told.extra))
+    fixed = (told.crc32, told.compressed_bytes, told.unpacked_bytes, len(told.name), len(told.extra))
     head = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, told.flags, told.method, 0, 0x21, *fixed)
     return head + told.name + told.extra
 
@@ -107,7 +107,7 @@ def central_record(member: Member, told: Fields, offset: int) -> bytes:
     """One record of the central directory."""
     head = struct.pack("<IBBBB", 0x02014B50, 30, member.made_by, member.version, 0)
     head += struct.pack("<HHHH", told.flags, told.method, 0, 0x21)
-    head += struct.pack("<III", told.crc32, told.compressed_bytes, told.bytes)
+    head += struct.pack("<III", told.crc32, told.compressed_bytes, told.unpacked_bytes)
     head += struct.pack("<HHHHHII", len(told.name), len(told.extra), 0, 0, 0, member.attributes, offset)
     return head + told.name + told.extra
 

@@ -143,7 +143,7 @@ def test_what_other_makers_may_write(
         if descriptor is not None:
             member.flags = DESCRIPTOR
             member.trailer = member.descriptor(signed=descriptor[0], wide=descriptor[1])
-            member.local = {"extra": padding, "crc32": 0, "bytes": 0, "compressed_bytes": 0}
+            member.local = {"extra": padding, "crc32": 0, "unpacked_bytes": 0, "compressed_bytes": 0}
         member.trailer += gap
         members.append(member)
     data = archive(members, before_directory=gap, end64={} if wide else None)
@@ -240,7 +240,7 @@ def test_there_is_an_archive_of_others() -> None:
 
 
 def small() -> bytes:
-    zeros = {"crc32": 0, "bytes": 0, "compressed_bytes": 0}
+    zeros = {"crc32": 0, "unpacked_bytes": 0, "compressed_bytes": 0}
     told = Member("d", b"dddddddddd", DEFLATED, DESCRIPTOR, local=zeros)
     told.trailer = told.descriptor()
     return archive([Member("f/s", b"stored"), told, Member("e/"), Member("é", b"1")], comment=b"!", end64={})

@@ -122,7 +122,7 @@ def test_a_member_that_unpacks_to_more_than_it_says_is_stopped_there(method: int
     else:
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)
         packed = b"".join(packer.compress(bytes(1 << 24)) for _ in range(4)) + packer.flush()
-    lie = {"bytes": 2 << 20}
+    lie = {"unpacked_bytes": 2 << 20}
     data = archive([Member("zeros", b"", method, packed=packed, local=lie, central=lie)])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     error = core_or_refusal(data, tmp_path / "a", Policy(max_ratio=1_000_000))
