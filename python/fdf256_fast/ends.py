@@ -6,7 +6,6 @@ Content-Range, and brings the directory of a small archive along.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -97,7 +96,7 @@ class EndReader:
         total = self._entry.total
         assert total is not None
         while True:
-            parsed = await asyncio.to_thread(Directory.parse, name, tail, total, self._policy)
+            parsed = await in_thread(Directory.parse, name, tail, total, self._policy)
             if isinstance(parsed, Directory):
                 return parsed, tail
             longer = await self._with_front(source, Span(parsed, total - len(tail)), tail)
@@ -110,7 +109,7 @@ class EndReader:
         tail = await self._kept()
         if tail is None or self._entry.total is None:
             return None
-        parsed = await asyncio.to_thread(Directory.parse, name, tail, self._entry.total, self._policy)
+        parsed = await in_thread(Directory.parse, name, tail, self._entry.total, self._policy)
         return parsed if isinstance(parsed, Directory) else None
 
     async def _kept(self) -> bytes | None:

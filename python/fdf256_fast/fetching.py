@@ -8,6 +8,7 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,14 @@ from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.client import Client
 from fdf256_fast.errors import DigestMismatch, Error, LockedError, TransferError, UsageError
 from fdf256_fast.installation import Options, install_catalog
-from fdf256_fast.journal import Entry, Journal, read_journal, write_journal, write_journal_now
+from fdf256_fast.journal import (
+    Entry,
+    Journal,
+    journal_draft,
+    read_journal,
+    write_journal,
+    write_journal_now,
+)
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.report import ArchiveReport, Report
@@ -27,7 +35,7 @@ from fdf256_fast.retry import Budget, Transient, Unranged
 from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Validator
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
-from fdf256_fast.watch import all_of, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import file_size, storage_error
 
 if TYPE_CHECKING:
@@ -138,6 +146,8 @@ async def fetch_files(
 ) -> Report:
     """Fetch several files over the same connections."""
     started = time.monotonic()
+    # A file that is fetched is open itself, and has a lock.
+    limits = await affordable(limits, progress, each=3 if len(wanted) > 1 else 1)
     engine = Engine(Job(), limits.worker_threads)
     client = Client(
         timeout_seconds=limits.timeout_seconds,
@@ -253,8 +263,12 @@ class _FileRun:
     async def run(self) -> None:
         lock = FileLock(self._part.with_name(self._part.name + ".lock"), thread_local=False)
         try:
-            await asyncio.to_thread(self.wanted.path.parent.mkdir, parents=True, exist_ok=True)
-            await asyncio.to_thread(lock.acquire, timeout=0)
+            await in_thread(partial(self.wanted.path.parent.mkdir, parents=True, exist_ok=True))
+            await in_thread(lock.acquire, 0)
+        except asyncio.CancelledError:
+            # It may have come when the lock was taken already.
+            await in_thread(self._unlock, lock)
+            raise
         except Timeout as error:
             raise LockedError(f"another process is fetching {self.wanted.path}") from error
         except OSError as error:
@@ -263,12 +277,13 @@ class _FileRun:
             if not await self._is_there():
                 await self._fetch()
         finally:
-            await asyncio.shield(asyncio.to_thread(self._unlock, lock))
+            await in_thread(self._unlock, lock)
 
     def _unlock(self, lock: FileLock) -> None:
-        # Removed while still held: whoever waits for it finds out and takes a new one.
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        if lock.is_locked:
+            # Removed while still held: whoever waits for it finds out and takes a new one.
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     async def _is_there(self) -> bool:
         """Whether the file is at its path already, as its digest tells."""
@@ -276,16 +291,20 @@ class _FileRun:
         if digest is None or not await asyncio.to_thread(path.is_file):
             return False
         job = Job()
+        hashing = asyncio.get_running_loop().run_in_executor(None, hash_file, job, path, digest.algorithm)
         try:
-            computed = await asyncio.to_thread(hash_file, job, path, digest.algorithm)
+            computed = await asyncio.shield(hashing)
         except asyncio.CancelledError:
             job.cancel()
+            await asyncio.wait([hashing])
+            hashing.exception()
             raise
         if computed != digest.value:
             return False
         self._entry.total = self._resumed = (await asyncio.to_thread(path.stat)).st_size
         self._entry.verified = str(digest)
         self.is_done = True
+        await in_thread(self._tidy)
         return True
 
     async def _fetch(self) -> None:
@@ -296,9 +315,8 @@ class _FileRun:
             self._journal = Journal()
         computed = await self._repeat()
         async with self._saving:  # a journal under way would come back after it was removed
-            await in_thread(self._publish)
             self._entry.verified = computed if computed and self._digest else "none"
-            self.is_done = True
+            await in_thread(self._publish)
         if self._number is not None:
             # Lets go of the open file; thousands may follow.
             self._engine.abandon(self._number)
@@ -468,9 +486,10 @@ class _FileRun:
 
     async def _add(self, total: int | None, saved: str | None) -> int:
         self._entry.total = total
-        self._number = await asyncio.to_thread(
+        self._number = await in_thread(
             lambda: self._engine.add(
-                self.wanted.path.name,
+                # For messages: bytes of a name that are no text cannot cross the boundary.
+                os.fsencode(self.wanted.path.name).decode("utf-8", "replace"),
                 total,
                 self._limits.memory_bytes,
                 file=self._part,
@@ -503,15 +522,22 @@ class _FileRun:
         for source in self._sources.all:
             source.forget()
         self._journal = Journal()
-        await asyncio.to_thread(self._journal_path.unlink, missing_ok=True)
-        await asyncio.to_thread(self._part.unlink, missing_ok=True)
+        await in_thread(self._journal_path.unlink, True)
+        await in_thread(self._part.unlink, True)
 
     def _publish(self) -> None:
         try:
             self._part.replace(self.wanted.path)
-            self._journal_path.unlink(missing_ok=True)
+            # At once: a run that is cancelled meanwhile must not write the journal again.
+            self.is_done = True
+            self._tidy()
         except OSError as error:
             raise storage_error("publish", error, self.wanted.path) from error
+
+    def _tidy(self) -> None:
+        """Remove what only an unfinished file needs, also what a killed run has left of it."""
+        for path in (self._part, self._journal_path, journal_draft(self._journal_path)):
+            path.unlink(missing_ok=True)
 
     # ---- journal and screen ------------------------------------------------------------------------
 
