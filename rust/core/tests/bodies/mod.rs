@@ -213,7 +213,8 @@ pub fn saved_state(data: &[u8]) {
     let engine = Engine::start(&Job::default(), 1).unwrap();
     let archive = match engine.add(spec, Some(&saved)) {
         Ok(archive) => archive,
-        Err(Error::Unusable(_)) if saved != honest => return,
+        // Also an honest one, where what it needs was not on the disk yet when it was saved.
+        Err(Error::Unusable(_)) => return,
         Err(error) => panic!("{error}: {saved}"),
     };
     for (start, end) in engine.missing(archive, 0, bytes.len() as u64) {
