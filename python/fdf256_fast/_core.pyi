@@ -12,6 +12,7 @@ __all__ = [
     "Directory",
     "Engine",
     "Job",
+    "Policy",
     "Receiver",
     "Staging",
     "hash_file",
@@ -37,11 +38,29 @@ class Job:
     def cancelled(self) -> bool: ...
 
 @final
+class Policy:
+    """What an archive may ask for before it is refused.
+
+    ``max_ratio`` is in unpacked bytes for each byte of the archive, and does not hold for archives that
+    unpack to less than 1 GiB; without ``max_unpacked_bytes`` only the disk is the limit.
+    ``portable_names`` refuses names that not every system can hold, or that look like other names.
+    """
+
+    def __new__(
+        cls,
+        *,
+        max_ratio: int = 250,
+        max_unpacked_bytes: int | None = None,
+        max_members: int = 10_000_000,
+        portable_names: bool = True,
+    ) -> Policy: ...
+
+@final
 class Directory:
     """A zip's central directory, validated whole."""
 
     @staticmethod
-    def parse(archive: str, tail: bytes, total: int) -> Directory | int:
+    def parse(archive: str, tail: bytes, total: int, policy: Policy | None = None) -> Directory | int:
         """Reads it out of the last bytes of an archive of ``total`` bytes.
 
         Returns the offset from which on the archive's bytes are needed when ``tail`` is too short.

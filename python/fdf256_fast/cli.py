@@ -118,6 +118,10 @@ def _size(_: click.Context, __: click.Parameter, value: str) -> int:
         raise click.BadParameter(str(error)) from error
 
 
+def _size_or_none(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    return None if value is None else _size(context, parameter, value)
+
+
 def _rate(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
     from fdf256_fast.units import parse_rate  # noqa: PLC0415
 
@@ -182,6 +186,56 @@ def _limits(function: F) -> F:
     return function
 
 
+def _archive_limits(function: F) -> F:
+    """What an archive may ask for before it is refused."""
+    for decorate in reversed(
+        [
+            _option(
+                "--max-ratio",
+                type=int,
+                default=250,
+                show_default=True,
+                metavar="N",
+                help="Refuse archives that unpack to more than N times their size, and to over 1 GiB.",
+            ),
+            _option(
+                "--max-unpacked",
+                callback=_size_or_none,
+                metavar="SIZE",
+                help="Refuse archives that unpack to more than this.  [default: the disk is the limit]",
+            ),
+            _option(
+                "--max-members",
+                type=int,
+                default=10_000_000,
+                show_default=True,
+                metavar="N",
+                help="Refuse archives with more files and folders.",
+            ),
+            _option(
+                "--any-names",
+                is_flag=True,
+                help="Also unpack names that not every system can hold, or that look like other names.",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def _archive_fields(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The fields of ``Limits`` that these options set; none for commands that do not have them."""
+    if "max_ratio" not in arguments:
+        return {}
+    taken = arguments.pop
+    return {
+        "max_ratio": taken("max_ratio"),
+        "max_unpacked_bytes": taken("max_unpacked"),
+        "max_members": taken("max_members"),
+        "portable_names": not taken("any_names"),
+    }
+
+
 class _Common:
     """The shared options of one call, taken out of click's arguments."""
 
@@ -200,6 +254,7 @@ class _Common:
             "timeout_seconds": taken("timeout"),
             "headers": dict(map(_header, taken("header"))),
         }
+        self._limits |= _archive_fields(arguments)
         if verbose:
             level = logging.DEBUG if verbose > 1 else logging.INFO
             logging.basicConfig(level=level, format="%(relativeCreated)8d ms %(name)s: %(message)s")
@@ -305,6 +360,7 @@ def _command() -> None:
 @_option("--keep-archives", is_flag=True, help="Also keep the archives, in TARGET/.fdf256/archives.")
 @_option("--metadata-only", is_flag=True, help="Only the archives with metadata.")
 @_option("--dry-run", is_flag=True, help="Only print what would be fetched.")
+@_archive_limits
 @_limits
 def download(target: Path, catalog: str, mirror: tuple[str, ...], **arguments: Any) -> None:
     """Install a dataset into TARGET (default: data/fdf256).
@@ -334,6 +390,7 @@ def download(target: Path, catalog: str, mirror: tuple[str, ...], **arguments: A
 )
 @_option("--digest", metavar="ALGO:HEX", help="What the file must have (for one URL).")
 @_option("--extract", is_flag=True, help="Unpack the archive instead of keeping it, in one pass.")
+@_archive_limits
 @_limits
 def fetch(
     urls: tuple[str, ...],

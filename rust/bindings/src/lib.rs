@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fdf256_core::digest::Algorithm;
 use fdf256_core::engine::{self, Event, Spec, UNKNOWN_BYTES, UnpackSpec};
-use fdf256_core::{manifest, slab, space, staging, zip};
+use fdf256_core::{manifest, policy, slab, space, staging, zip};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -42,13 +42,39 @@ impl Job {
 }
 
 #[pyclass(frozen, module = "fdf256_fast._core")]
+struct Policy(policy::Policy);
+
+#[pymethods]
+impl Policy {
+    #[new]
+    #[pyo3(signature = (*, max_ratio=policy::RATIO_MAX, max_unpacked_bytes=None, max_members=policy::MEMBERS_MAX,
+                        portable_names=true))]
+    fn new(max_ratio: u64, max_unpacked_bytes: Option<u64>, max_members: u64, portable_names: bool) -> Self {
+        Self(policy::Policy {
+            ratio_max: max_ratio,
+            unpacked_bytes_max: max_unpacked_bytes.unwrap_or(u64::MAX),
+            members_max: max_members,
+            portable_names,
+        })
+    }
+}
+
+#[pyclass(frozen, module = "fdf256_fast._core")]
 struct Directory(Arc<zip::Directory>);
 
 #[pymethods]
 impl Directory {
     #[staticmethod]
-    fn parse(py: Python<'_>, archive: &str, tail: Bytes, total: u64) -> PyResult<Py<PyAny>> {
-        let parsed = py.detach(|| zip::Directory::parse(archive, &tail, total));
+    #[pyo3(signature = (archive, tail, total, policy=None))]
+    fn parse(
+        py: Python<'_>,
+        archive: &str,
+        tail: Bytes,
+        total: u64,
+        policy: Option<&Policy>,
+    ) -> PyResult<Py<PyAny>> {
+        let policy = policy.map_or_else(policy::Policy::default, |policy| policy.0);
+        let parsed = py.detach(|| zip::Directory::parse(archive, &tail, total, &policy));
         match parsed.map_err(|error| to_python(py, error))? {
             zip::Parsed::Complete(directory) => Ok(Py::new(py, Self(Arc::new(directory)))?.into_any()),
             zip::Parsed::NeedFrom(offset) => Ok(offset.into_pyobject(py)?.into_any().unbind()),
@@ -288,6 +314,7 @@ fn sync_file_system(py: Python<'_>, path: PathBuf) -> PyResult<()> {
 mod _core {
     #[pymodule_export]
     use super::{
-        Directory, Engine, Job, Staging, hash_file, receiver::Receiver, sync_file_system, write_manifest,
+        Directory, Engine, Job, Policy, Staging, hash_file, receiver::Receiver, sync_file_system,
+        write_manifest,
     };
 }

@@ -8,6 +8,7 @@
 //! The network, the decisions and the screen are Python's; see `ARCHITECTURE.md`.
 
 mod archive;
+mod collisions;
 pub mod digest;
 pub mod engine;
 pub mod error;
@@ -19,8 +20,8 @@ mod recheck;
 pub mod slab;
 pub mod space;
 pub mod staging;
-mod stream;
-mod unpack;
+pub mod stream;
+pub mod unpack;
 mod window;
 pub mod zip;
 

@@ -142,7 +142,7 @@ impl Archive {
             Some(_) => self.restore_file(saved, thorough, job)?,
             None => self.restore_digest(saved)?,
         }
-        self.restore_stream(saved, thorough, job)?;
+        self.restore_stream(saved, job)?;
         let frontier = self.frontier();
         let before = saved.digest.as_ref().map_or(saved.passed, |digest| digest.position);
         self.lost = before.min(saved.file.unwrap_or(saved.passed)).saturating_sub(frontier);
@@ -214,7 +214,7 @@ impl Archive {
         Ok(())
     }
 
-    fn restore_stream(&mut self, saved: &Saved, thorough: bool, job: &Job) -> Result<()> {
+    fn restore_stream(&mut self, saved: &Saved, job: &Job) -> Result<()> {
         let (Some(saved_stream), Some(unpacking)) = (&saved.stream, self.unpacking.clone()) else {
             return Ok(());
         };
@@ -232,7 +232,7 @@ impl Archive {
             return Err(self.unusable("its saved state has no way back"));
         }
         let stream = if saved_stream.position() == saved.passed {
-            Stream::resume(directory, saved_stream, &unpacking.staging, &unpacking.spool, thorough, job)?
+            Stream::resume(directory, saved_stream, &unpacking.staging, &unpacking.spool, job)?
         } else {
             None
         };
