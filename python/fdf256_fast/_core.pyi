@@ -49,9 +49,9 @@ class Policy:
     def __new__(
         cls,
         *,
-        max_ratio: int = 250,
+        max_ratio: int = ...,
         max_unpacked_bytes: int | None = None,
-        max_members: int = 10_000_000,
+        max_members: int = ...,
         portable_names: bool = True,
     ) -> Policy: ...
 
