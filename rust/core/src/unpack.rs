@@ -25,11 +25,24 @@ pub struct Scratch {
     input: Vec<u8>,
     output: Vec<u8>,
     inflater: libdeflater::Decompressor,
+    wants_sha256: bool,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { input: Vec::new(), output: Vec::new(), inflater: libdeflater::Decompressor::new() }
+        Self {
+            input: Vec::new(),
+            output: Vec::new(),
+            inflater: libdeflater::Decompressor::new(),
+            wants_sha256: true,
+        }
+    }
+}
+
+impl Scratch {
+    /// For members whose SHA-256 nobody wants: it takes longer than everything else that is computed.
+    pub fn without_sha256() -> Self {
+        Self { wants_sha256: false, ..Self::default() }
     }
 }
 
@@ -55,12 +68,14 @@ pub fn unpack_member(
     }
     if entry.bytes > ONE_SHOT_BYTES && entry.method() == Method::Deflated {
         let mut unpacker = Unpacker::create(&entry, staging)?;
+        unpacker.wants_sha256 = scratch.wants_sha256;
         for slice in data {
             job.check()?;
             unpacker.push(directory, &entry, slice)?;
         }
         return unpacker.finish(directory, &entry, staging);
     }
+    let wants_sha256 = scratch.wants_sha256;
     let contents: &[&[u8]] = match entry.method() {
         Method::Stored => &data,
         Method::Deflated => &[inflate(directory, &entry, &data, scratch)?],
@@ -70,7 +85,9 @@ pub fn unpack_member(
         // Both checks run over the same bytes while they are in the cache.
         for block in slice.chunks(1 << 15) {
             crc32.update(block);
-            sha256.update(block);
+            if wants_sha256 {
+                sha256.update(block);
+            }
         }
     }
     check_crc32(directory, &entry, crc32)?;
@@ -123,7 +140,7 @@ fn inflate<'a>(
     data: &[&[u8]],
     scratch: &'a mut Scratch,
 ) -> Result<&'a [u8]> {
-    let Scratch { input, output, inflater } = scratch;
+    let Scratch { input, output, inflater, .. } = scratch;
     let input = match data {
         [] => &[],
         [only] => *only,
@@ -162,7 +179,7 @@ fn check_crc32(directory: &Directory, entry: &Entry<'_>, crc32: crc32fast::Hashe
     ))
 }
 
-fn write_slices(file: &mut File, slices: &[&[u8]]) -> std::io::Result<()> {
+pub(crate) fn write_slices(file: &mut File, slices: &[&[u8]]) -> std::io::Result<()> {
     let mut vectors: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
     let mut rest = vectors.as_mut_slice();
     IoSlice::advance_slices(&mut rest, 0);
@@ -186,6 +203,7 @@ pub struct Unpacker {
     name: String,
     pub crc32: crc32fast::Hasher,
     pub sha256: Sha256,
+    wants_sha256: bool,
     pub produced: u64,
     ended: bool,
 }
@@ -231,9 +249,15 @@ impl Unpacker {
             name,
             crc32: crc32fast::Hasher::new(),
             sha256: Sha256::new(),
+            wants_sha256: true,
             produced: 0,
             ended: false,
         }
+    }
+
+    /// Its `finish` then returns the SHA-256 of nothing.
+    pub fn without_sha256(self) -> Self {
+        Self { wants_sha256: false, ..self }
     }
 
     /// Takes the next bytes of the member's data.
@@ -280,7 +304,9 @@ impl Unpacker {
         }
         for block in data.chunks(1 << 15) {
             self.crc32.update(block);
-            self.sha256.update(block);
+            if self.wants_sha256 {
+                self.sha256.update(block);
+            }
         }
         self.file.write_all(data).map_err(|source| Error::storage("write", &self.path, &source))
     }
