@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
 mod errors;
+mod extraction;
 mod receiver;
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fdf256_core::digest::Algorithm;
 use fdf256_core::engine::{self, Event, Spec, UNKNOWN_BYTES, UnpackSpec};
-use fdf256_core::{manifest, slab, staging, zip};
+use fdf256_core::{manifest, policy, slab, staging, zip};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -42,13 +43,39 @@ impl Job {
 }
 
 #[pyclass(frozen, module = "fdf256_fast._core")]
+struct Policy(policy::Policy);
+
+#[pymethods]
+impl Policy {
+    #[new]
+    #[pyo3(signature = (*, max_ratio=policy::RATIO_MAX, max_unpacked_bytes=None, max_members=policy::MEMBERS_MAX,
+                        portable_names=true))]
+    fn new(max_ratio: u64, max_unpacked_bytes: Option<u64>, max_members: u64, portable_names: bool) -> Self {
+        Self(policy::Policy {
+            ratio_max: max_ratio,
+            unpacked_bytes_max: max_unpacked_bytes.unwrap_or(u64::MAX),
+            members_max: max_members,
+            portable_names,
+        })
+    }
+}
+
+#[pyclass(frozen, module = "fdf256_fast._core")]
 struct Directory(Arc<zip::Directory>);
 
 #[pymethods]
 impl Directory {
     #[staticmethod]
-    fn parse(py: Python<'_>, archive: &str, tail: Bytes, total: u64) -> PyResult<Py<PyAny>> {
-        let parsed = py.detach(|| zip::Directory::parse(archive, &tail, total));
+    #[pyo3(signature = (archive, tail, total, policy=None))]
+    fn parse(
+        py: Python<'_>,
+        archive: &str,
+        tail: Bytes,
+        total: u64,
+        policy: Option<&Policy>,
+    ) -> PyResult<Py<PyAny>> {
+        let policy = policy.map_or_else(policy::Policy::default, |policy| policy.0);
+        let parsed = py.detach(|| zip::Directory::parse(archive, &tail, total, &policy));
         match parsed.map_err(|error| to_python(py, error))? {
             zip::Parsed::Complete(directory) => Ok(Py::new(py, Self(Arc::new(directory)))?.into_any()),
             zip::Parsed::NeedFrom(offset) => Ok(offset.into_pyobject(py)?.into_any().unbind()),
@@ -241,5 +268,8 @@ fn write_manifest(py: Python<'_>, path: PathBuf, parts: Vec<(Py<Directory>, Path
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{Directory, Engine, Job, Staging, hash_file, receiver::Receiver, write_manifest};
+    use super::{
+        Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
+        receiver::Receiver, write_manifest,
+    };
 }

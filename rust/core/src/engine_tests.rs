@@ -8,6 +8,7 @@ use zip::write::SimpleFileOptions;
 use super::*;
 use crate::digest::Algorithm;
 use crate::manifest;
+use crate::policy::Policy;
 use crate::staging::Staging;
 use crate::zip::{Directory, Parsed};
 
@@ -43,7 +44,7 @@ fn sample(sizes: &[usize], method: impl Fn(usize) -> CompressionMethod) -> Sampl
     }
     let bytes = writer.finish().unwrap().into_inner();
     let Parsed::Complete(directory) =
-        Directory::parse("sample", &bytes.clone().into(), bytes.len() as u64).unwrap()
+        Directory::parse("sample", &bytes.clone().into(), bytes.len() as u64, &Policy::default()).unwrap()
     else {
         panic!("the tail is the whole archive")
     };

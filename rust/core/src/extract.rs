@@ -143,7 +143,7 @@ impl LocalArchive {
         loop {
             job.check()?;
             let tail = Bytes::from(self.read_span(start, total)?);
-            match Directory::parse(&self.name, &tail, total)? {
+            match Directory::parse(&self.name, &tail, total, &self.policy)? {
                 Parsed::Complete(directory) => return Ok(directory),
                 Parsed::NeedFrom(offset) => start = offset.min(start.saturating_sub(1)),
             }

@@ -345,7 +345,7 @@ impl Reader {
             member.name = stripped.to_owned();
         }
         if !member.name.is_empty() && member.name != "." {
-            name::check(&member.name)
+            name::check(&member.name, self.policy.portable_names)
                 .and_then(|()| self.names.claim_folder(self.number, &member.name))
                 .map_err(|reason| self.refuse_member(&member, reason))?;
         } else {
@@ -360,7 +360,7 @@ impl Reader {
         if member.name.ends_with('/') {
             return Err(self.refuse_member(&member, "it is a file and its name ends in a slash"));
         }
-        name::check(&member.name)
+        name::check(&member.name, self.policy.portable_names)
             .and_then(|()| self.names.claim_file(self.number, &member.name))
             .map_err(|reason| self.refuse_member(&member, reason))?;
         let unpacked = self.unpacked_bytes.checked_add(member.bytes);

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::name;
+use crate::policy::Policy;
 use crate::staging::Staging;
 
 const END_SIGNATURE: u32 = 0x0605_4b50;
@@ -97,6 +98,7 @@ pub struct Directory {
     total: u64,
     unpacked_bytes: u64,
     files: usize,
+    policy: Policy,
 }
 
 impl Directory {
@@ -104,7 +106,7 @@ impl Directory {
     ///
     /// # Errors
     /// `Archive` or `Member`, for whatever does not hold together.
-    pub fn parse(archive: &str, tail: &Bytes, total: u64) -> Result<Parsed> {
+    pub fn parse(archive: &str, tail: &Bytes, total: u64, policy: &Policy) -> Result<Parsed> {
         let refuse =
             |offset, reason: &str| Error::Archive { archive: archive.into(), offset, reason: reason.into() };
         let tail_start = total
@@ -138,6 +140,7 @@ impl Directory {
             total,
             unpacked_bytes: 0,
             files: 0,
+            policy: *policy,
         };
         directory.read_records(end.members)?;
         directory.check_layout()?;
@@ -186,7 +189,7 @@ impl Directory {
     fn check_entry(&self, entry: &Entry<'_>) -> Result<()> {
         let text = name::decode(entry.raw_name, entry.flags & FLAG_UTF8 != 0)
             .map_err(|reason| self.refuse_member(entry, reason))?;
-        name::check(&text).map_err(|reason| self.refuse_member(entry, reason))?;
+        name::check(&text, self.policy.portable_names).map_err(|reason| self.refuse_member(entry, reason))?;
         if entry.flags & (FLAG_ENCRYPTED | FLAG_STRONG_ENCRYPTION | FLAG_MASKED) != 0 {
             return Err(self.refuse_member(entry, "it is encrypted"));
         }

@@ -30,7 +30,7 @@ fn sample() -> Vec<u8> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Directory> {
-    match Directory::parse("test", &Bytes::copy_from_slice(bytes), bytes.len() as u64)? {
+    match Directory::parse("test", &Bytes::copy_from_slice(bytes), bytes.len() as u64, &Policy::default())? {
         Parsed::Complete(directory) => Ok(directory),
         Parsed::NeedFrom(offset) => panic!("needs {offset} although it has everything"),
     }
@@ -64,7 +64,7 @@ fn a_short_tail_says_from_where_it_needs_more() {
     let total = bytes.len() as u64;
     let whole = parse(&bytes).unwrap();
     let tail = Bytes::copy_from_slice(&bytes[bytes.len() - 30..]);
-    match Directory::parse("test", &tail, total).unwrap() {
+    match Directory::parse("test", &tail, total, &Policy::default()).unwrap() {
         Parsed::NeedFrom(offset) => assert_eq!(offset, whole.start()),
         Parsed::Complete(_) => panic!("30 bytes cannot hold this directory"),
     }
