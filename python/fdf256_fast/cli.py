@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
-class _Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with what is to be said of a command that keeps nothing."""
+class _Interrupted(click.Abort):
+    """Ctrl-C or SIGTERM, with what is to be said of a command that keeps nothing."""
 
     def __init__(self, words: str) -> None:
         super().__init__(words)
@@ -383,10 +383,8 @@ def extract(
     try:
         report = _run(extract_files(order, common.progress))
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
-        raise _Interrupted(
-            "Archives are unpacked as a whole or not at all: run the command again."
-        ) from error
-    common.show(report, verb="Unpacked")
+        raise _Interrupted("Archives are unpacked as a whole or not at all.") from error
+    common.show(report, verb="Unpacked", is_local=True)
 
 
 @_command.command()

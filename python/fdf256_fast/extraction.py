@@ -20,7 +20,7 @@ from fdf256_fast.merging import merge
 from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
 from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.units import format_bytes
-from fdf256_fast.watch import SCREEN_SECONDS, all_of
+from fdf256_fast.watch import SCREEN_SECONDS, all_of, unbroken
 from fdf256_fast.workspace import Workspace, storage_error
 
 if TYPE_CHECKING:
@@ -173,6 +173,9 @@ class _Extraction:
         staging = await _with(self._job, Staging, work / "staging")
         with self._watched():
             await all_of(self._jobs(staging), hint="")
+        if len(self._done) < len(self._opened):
+            # A task group takes a task that was cancelled from within for one that is done.
+            raise asyncio.CancelledError
         await _with(self._job, self._merge, work / "staging")
 
     def _jobs(self, staging: Staging) -> Iterator[Coroutine[object, object, None]]:
@@ -196,17 +199,19 @@ class _Extraction:
     def _watched(self) -> Iterator[None]:
         """Show the counters until the block ends."""
         loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
 
         def show() -> None:
-            nonlocal timer
-            self._progress.updated(self._snapshot())
-            timer = loop.call_later(SCREEN_SECONDS, show)
+            if timers:
+                timers.clear()
+                self._progress.updated(self._snapshot())
+            timers.append(loop.call_later(SCREEN_SECONDS, show))
 
-        timer = loop.call_later(SCREEN_SECONDS, show)
+        show()
         try:
             yield
         finally:
-            timer.cancel()
+            timers[0].cancel()
             self._progress.updated(self._snapshot())
 
     def _snapshot(self) -> Snapshot:
@@ -231,7 +236,7 @@ class _Extraction:
         missing = sum(known) - free
         if missing > 0:
             raise StorageError(
-                f"cannot unpack into {self._order.folder}: {format_bytes(sum(known))} of disk space are needed, "
+                f"cannot unpack into {self._order.folder}: {format_bytes(sum(known))} are needed, "
                 f"{format_bytes(free)} are free",
                 errno=errno.ENOSPC,
                 filename=str(self._order.folder),
@@ -265,7 +270,8 @@ async def _working_folder(folder: Path) -> AsyncIterator[Path]:
     made = await asyncio.to_thread(_missing, folder)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_unbroken, _remove_empty, made)
-        await stack.enter_async_context(workspace.locked())
+        # To its end even when cancelled: the stack then lets go of a lock that was just taken.
+        await unbroken(stack.enter_async_context(workspace.locked()))
         work = workspace.home / "extract"
         stack.push_async_callback(_unbroken, _clean, workspace, work)
         # A run that was killed may have left files that are in no archive of this one.

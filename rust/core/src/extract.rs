@@ -277,7 +277,10 @@ impl Course {
     pub(crate) fn note(&self, result: Result<()>) {
         if let Err(error) = result {
             let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(error);
+            // Threads that end because of an error may be heard before the one that had it.
+            if matches!(*first, None | Some(Error::Cancelled)) {
+                *first = Some(error);
+            }
             self.has_failed.store(true, Ordering::Release);
         }
     }

@@ -318,7 +318,8 @@ impl Reader {
             return refuse(reason);
         }
         let bytes = match records.bytes {
-            Some(told) if told != parsed.bytes && told <= OCTAL_SIZE_MAX => {
+            // Writers leave the field at zero, or fill it with what fits, when PAX has the size.
+            Some(told) if told != parsed.bytes && parsed.bytes != 0 && told <= OCTAL_SIZE_MAX => {
                 return refuse("its PAX size contradicts its header");
             }
             Some(told) => told,
