@@ -54,6 +54,18 @@ fmt: $(BUILT)  ## Put imports in order and format Python and Rust
 	$(VENV_PYTHON) -m ruff format
 	cargo fmt --all
 
+# How long each fuzz target runs.
+SECONDS_EACH ?= 60
+
+.PHONY: fuzz
+fuzz: $(BUILT)  ## Run each fuzz target for SECONDS_EACH seconds (60); what is found is in rust/fuzz/artifacts
+	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	cargo test --quiet -p fdf256-core --test properties -- --ignored write_seeds
+	cd rust/fuzz && for target in $$(cargo fuzz list); do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- \
+			-max_total_time=$(SECONDS_EACH) -max_len=8192 -timeout=30 -print_final_stats=1 || exit 1; \
+	done
+
 .PHONY: bench
 bench: $(BUILT)  ## Time an installation side by side with the tools one would pick instead
 	$(VENV_PYTHON) bench/install.py

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fdf256_fast._core import Staging
 from fdf256_fast.ends import EndReader
-from fdf256_fast.errors import DigestMismatch, Error, IntegrityError, TransferError
+from fdf256_fast.errors import DigestMismatch, Error, IntegrityError, MemberError, TransferError
 from fdf256_fast.journal import Entry, Journal
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
@@ -69,6 +69,7 @@ class ArchiveRun:
         self._entry = shared.journal.entries.setdefault(archive.name, Entry(identity))
         self._identity = identity
         self._digest = (digest.algorithm, digest.value) if digest else None
+        self._end_reader = self._new_end_reader()
 
     # ---- what the caller does ----------------------------------------------------------------------
 
@@ -90,7 +91,7 @@ class ArchiveRun:
             (workspace.archives / self.archive.file_name).is_file
         ):
             return "the earlier run did not keep the archive"
-        directory = await self._end_reader().kept(name)
+        directory = await self._end_reader.kept(name)
         if directory is None:
             return "what an earlier run left of it is damaged"
         staging = await asyncio.to_thread(Staging, workspace.staging(name))
@@ -191,11 +192,13 @@ class ArchiveRun:
             self._shared.engine.abandon(self._number)
         self._number = None
         self._resumed = 0
+        self._budget.restart()
         self.directory = None
         for source in self.sources.all:
             source.forget()
         self._entry = Entry(self._identity)
         self._shared.journal.entries[name] = self._entry
+        self._end_reader = self._new_end_reader()
         await in_thread(self._shared.workspace.forget_archive, name, self.archive.file_name)
         await self._shared.save()
 
@@ -209,7 +212,15 @@ class ArchiveRun:
                 error.message += f"; before that, {source.dead.message}"
 
     def _explained(self, error: IntegrityError) -> Error:
-        if isinstance(error, DigestMismatch):
+        page = self.sources.best().web_page_hint
+        if page:
+            error.hint = page
+        elif isinstance(error, MemberError):
+            error.hint = (
+                f"It came from {self.sources.best().name}, more than once where that could help; nothing of "
+                "it was published. Try another source, or ask whoever made the archive."
+            )
+        elif isinstance(error, DigestMismatch):
             error.hint = (
                 f"All bytes came from {self.sources.best().name}, and nothing of them was published. "
                 "The file there is not the expected one, or was damaged; try another source."
@@ -218,20 +229,21 @@ class ArchiveRun:
 
     # ---- the directory -----------------------------------------------------------------------------
 
-    def _end_reader(self) -> EndReader:
+    def _new_end_reader(self) -> EndReader:
         return EndReader(
             self._shared.transfer,
             self._shared.workspace.end(self.archive.name),
             self._entry,
             vouched=self._digest is not None,
             count=self._count,
+            arrived=self._budget.refill,
             save=self._shared.save,
         )
 
     async def _read_directory(self) -> None:
         async def read(source: Source) -> None:
             before = self._downloaded
-            found = await self._end_reader().read(self.archive.name, source)
+            found = await self._end_reader.read(self.archive.name, source)
             self.directory, self._tail = found or (None, b"")
             # What of the end was on disk already counts as resumed, like the rest.
             self._end_kept_bytes = max(0, len(self._tail) - (self._downloaded - before))
@@ -312,7 +324,7 @@ class ArchiveRun:
         )
         local = Source.parse(str(spool))
         self._entry.total = None
-        found = await self._end_reader().read(name, local)
+        found = await self._end_reader.read(name, local)
         assert found is not None
         directory = self.directory = found[0]
         # What is saved from now on is the state of the unpacking, not that of the stream before it.

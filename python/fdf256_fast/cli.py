@@ -106,6 +106,10 @@ def _size(_: click.Context, __: click.Parameter, value: str) -> int:
         raise click.BadParameter(str(error)) from error
 
 
+def _some_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    return None if value is None else _size(context, parameter, value)
+
+
 def _rate(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
     from fdf256_fast.units import parse_rate  # noqa: PLC0415
 
@@ -149,7 +153,11 @@ _screen = _all_of(
 
 _limits = _all_of(
     [
-        _option("--connections", type=int, default=16, show_default=True, help="HTTP requests at once."),
+        _option(
+            "--connections",
+            type=int,
+            help="HTTP requests at once.  [default: 16, and more where each is held back]",
+        ),
         _option(
             "--memory",
             callback=_size,
@@ -180,8 +188,40 @@ _limits = _all_of(
 )
 
 
+_policy = _all_of(
+    [
+        _option(
+            "--max-ratio",
+            type=click.IntRange(min=1),
+            default=250,
+            show_default=True,
+            help="Unpacked bytes for each byte of an archive, beyond 1 GiB.",
+        ),
+        _option(
+            "--max-unpacked",
+            "max_unpacked_bytes",
+            callback=_some_size,
+            metavar="SIZE",
+            help="Unpacked bytes of each archive. [default: what the disk holds]",
+        ),
+        _option(
+            "--max-members",
+            type=click.IntRange(min=1),
+            default=10_000_000,
+            show_default=True,
+            help="Files and folders in each archive.",
+        ),
+        _option(
+            "--any-names",
+            is_flag=True,
+            help="Also names that Windows reserves, or that some systems take for one.",
+        ),
+    ]
+)
+
+
 _LIMITS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
-    ("connections", "connections", int),
+    ("connections", "connections", lambda count: count),
     ("memory", "memory_bytes", int),
     ("workers", "workers", int),
     ("limit_rate", "rate", lambda rate: rate),
@@ -362,10 +402,11 @@ def fetch(
 )
 @_option("--digest", metavar="ALGO:HEX", help="What the archive must have (for one archive).")
 @_option("--force", is_flag=True, help="Replace files that are there already.")
+@_policy
 @_workers
 @_screen
 def extract(
-    archives: tuple[Path, ...], directory: Path, digest: str | None, force: bool, **arguments: Any
+    archives: tuple[Path, ...], directory: Path, digest: str | None, any_names: bool, **arguments: Any
 ) -> None:
     """Unpack local archives, all of them or nothing: zip, tar, tar.gz, tar.zst, tar.xz, tar.bz2.
 
@@ -379,7 +420,8 @@ def extract(
 
     common = _Common(arguments)
     parsed = Digest.parse(digest) if digest else None
-    order = Order(archives, directory, parsed, force=force, limits=common.limits, **arguments)
+    limits, portable = common.limits, not any_names
+    order = Order(archives, directory, parsed, portable_names=portable, limits=limits, **arguments)
     try:
         report = _run(extract_files(order, common.progress))
     except (KeyboardInterrupt, asyncio.CancelledError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
@@ -17,10 +18,11 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from aiohttp import hdrs
 
+from fdf256_fast.credentials import Credentials, origin_of, without_user
 from fdf256_fast.errors import Error, StatusError, TransferError
 from fdf256_fast.pour import Pour, Receiver
-from fdf256_fast.retry import Transient, retry_after_seconds, status_is_retried
-from fdf256_fast.sources import OriginChanged, Source, Validator, redacted
+from fdf256_fast.retry import Transient, Unranged, retry_after_seconds, status_is_retried
+from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Validator, redacted
 from fdf256_fast.spans import ContentRange, Span, parse_content_range, range_header
 
 if TYPE_CHECKING:
@@ -35,8 +37,14 @@ REDIRECTS_MAX = 10
 READ_BUFFER_BYTES = 1 << 20
 """What aiohttp holds before it stops reading: a quarter of a span, so that reads stay large."""
 
+PACED_BUFFER_BYTES = 1 << 16
+"""And with a rate limit: what is read in one piece comes at once, whatever the limit."""
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_EXPIRED = frozenset({401, 403, 404, 410})
+BYTES_MAX = 1 << 62
+"""No file has more; a size that a 64-bit number cannot hold must not get any further."""
+
+_EXPIRED = frozenset({400, 401, 403, 404, 410})
 """What a redirect's target answers once its signature has expired; the origin is asked again."""
 
 
@@ -119,20 +127,24 @@ class Answer:
                     break
                 if left is not None:
                     if len(chunk) > left:
-                        raise Transient("the server sent more than was asked for", url=self._source.name)
+                        raise Transient(
+                            f"{self._source.name} sent more than was asked for", url=self._source.name
+                        )
                     left -= len(chunk)
                 yield chunk
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _transient(error, self._source) from error
         if left:
-            raise Transient(f"the answer ended {left} bytes early", url=self._source.name)
+            raise Transient(
+                f"{self._source.name}: the answer ended {left} bytes early", url=self._source.name
+            )
 
 
 class Client:
     """One session for a run; ``session`` may be the caller's own, which is then left open.
 
     ``timeout_seconds`` is how long a connection may be silent.  ``headers`` go to the hosts of the
-    sources only, never to where a redirect leads.
+    sources only, never to where a redirect leads.  ``is_paced`` says that a rate limit holds the reads up.
     """
 
     def __init__(
@@ -141,17 +153,24 @@ class Client:
         timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
+        is_paced: bool = False,
     ) -> None:
         self._timeout_seconds = timeout_seconds
-        self._headers = dict(headers or {})
+        self._read_bytes = PACED_BUFFER_BYTES if is_paced else READ_BUFFER_BYTES
+        self._headers = headers or {}
         self._given = session
         self._session: aiohttp.ClientSession
+        self._credentials: Credentials
+        self._asking: dict[Source, asyncio.Lock] = {}
 
     async def __aenter__(self) -> Self:
+        # A caller's own session knows itself whether the environment counts.
+        self._credentials = await asyncio.to_thread(
+            Credentials, self._headers, environment=self._given is None
+        )
         self._session = self._given or aiohttp.ClientSession(
             # The number of connections is decided in transfer.py, and bounded there.
-            connector=aiohttp.TCPConnector(limit=0),
-            trust_env=True,
+            connector=aiohttp.TCPConnector(limit=0)
         )
         return self
 
@@ -166,17 +185,20 @@ class Client:
         """Ask ``source`` for ``span``, for its last ``tail_bytes``, or for everything.
 
         Yields an :class:`Answer` whose ``span`` is what was asked for, or None when the server answers
-        with the whole file.  ``vouched`` says that a digest will check all that arrives, so that a redirect
-        from https to http is acceptable.  Raises Transient, StatusError, TransferError or OriginChanged.
+        with the whole file; a source that has shown to give no ranges is not asked for one.  ``vouched``
+        says that a digest will check all that arrives, so that a redirect from https to http is acceptable.
+        Raises Transient, StatusError, TransferError or OriginChanged.
         """
         headers: dict[str, str] = {hdrs.ACCEPT_ENCODING: "identity"}
+        if not source.gives_ranges:
+            span, tail_bytes = None, 0
         if span is not None:
             headers[hdrs.RANGE] = range_header(span)
         elif tail_bytes:
             headers[hdrs.RANGE] = f"bytes=-{tail_bytes}"
         response = await self._request(source, headers, vouched=vouched)
         try:
-            yield _check(response, source, span, tail_bytes, self._timeout_seconds)
+            yield _check(response, source, _Asked(span, tail_bytes), self._timeout_seconds)
         finally:
             # Closing is right in any case: an answer that was read to its end has given its connection
             # back already.
@@ -187,11 +209,16 @@ class Client:
     ) -> aiohttp.ClientResponse:
         """Send it, following redirects; the address they led to is asked directly the next time."""
         while True:
-            start = source.resolved or source.url
-            response = await self._follow(source, start, headers, vouched=vouched)
-            if response.status not in _EXPIRED or start == source.url:
+            start = source.resolved
+            if start is None and source.redirects:
+                # Its signature has expired under all connections at once: one of them asks for a new one.
+                async with self._asking.setdefault(source, asyncio.Lock()):
+                    if source.resolved is None:
+                        return await self._follow(source, source.url, headers, vouched=vouched)
+                continue
+            response = await self._follow(source, start or source.url, headers, vouched=vouched)
+            if start is None or response.status not in _EXPIRED:
                 return response
-            # The signature has expired: whoever notices first forgets the address, for all.
             response.close()
             if source.resolved == start:
                 source.resolved = None
@@ -199,15 +226,14 @@ class Client:
     async def _follow(
         self, source: Source, url: str, headers: dict[str, str], *, vouched: bool
     ) -> aiohttp.ClientResponse:
-        home = _host(source.url)
         for _ in range(REDIRECTS_MAX + 1):
-            own = self._headers if _host(url) == home else {}
-            response = await self._send(source, url, {**headers, **own})
+            response = await self._send(source, url, headers)
             if response.status not in _REDIRECTS or hdrs.LOCATION not in response.headers:
-                if url != source.url:
+                if url != source.url and response.status < 400:
                     source.resolved = url
                 return response
             response.close()
+            source.redirects = True
             following = urljoin(url, response.headers[hdrs.LOCATION])
             if urlsplit(following).scheme not in {"http", "https"}:
                 raise TransferError(
@@ -221,20 +247,26 @@ class Client:
                     hint="Give a digest, so that it does not matter who sent the bytes.",
                 )
             url = following
-        raise TransferError(f"{source.name} redirects in a circle", url=source.name)
+        raise TransferError(
+            f"{source.name} redirects in a circle (more than {REDIRECTS_MAX} times, last to {redacted(url)})",
+            url=source.name,
+        )
 
     async def _send(self, source: Source, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._timeout_seconds, sock_read=self._timeout_seconds
         )
+        proxy = self._credentials.proxy(url)
         try:
             return await self._session.get(
-                url,
-                headers=headers,
+                without_user(url),
+                headers={**headers, **self._credentials.headers(url, source.url)},
                 allow_redirects=False,
                 auto_decompress=False,
                 timeout=timeout,
-                read_bufsize=READ_BUFFER_BYTES,
+                read_bufsize=self._read_bytes,
+                proxy=proxy.url if proxy else None,
+                proxy_auth=aiohttp.BasicAuth(proxy.user, proxy.password) if proxy and proxy.user else None,
             )
         except aiohttp.ClientConnectorCertificateError as error:
             raise TransferError(
@@ -242,69 +274,124 @@ class Client:
                 url=source.name,
                 hint="Check the address and this machine's clock and certificates.",
             ) from error
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, ValueError) as error:
             raise TransferError(f"{redacted(url)} is not a URL that can be asked", url=source.name) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _transient(error, source) from error
+            raise _transient(error, source, crowded=True) from error
 
 
-def _check(
-    response: aiohttp.ClientResponse,
-    source: Source,
-    span: Span | None,
-    tail_bytes: int,
-    timeout_seconds: float,
-) -> Answer:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request was for: a span, so many bytes of the end, or neither: everything."""
+
+    span: Span | None
+    tail_bytes: int
+
+    @property
+    def is_ranged(self) -> bool:
+        return self.span is not None or self.tail_bytes > 0
+
+    def expected(self, total: int) -> Span:
+        """The span that should come from a file of ``total`` bytes."""
+        if self.span is None:
+            return Span(max(0, total - self.tail_bytes), total)
+        # A span that was asked for before the size was known may end behind the file.
+        return Span(self.span.start, min(self.span.end, total))
+
+    def total(self, got: Span) -> int | None:
+        """The file's size, as far as ``got`` shows it where the server does not tell."""
+        if self.span is None or got.length < self.span.length:
+            return got.end
+        return None
+
+
+def _check(response: aiohttp.ClientResponse, source: Source, asked: _Asked, timeout_seconds: float) -> Answer:
     """Whether the answer is what was asked for."""
     status = response.status
-    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
-    if status in {200, 206} and encoding != "identity":
-        raise TransferError(
-            f"{source.name} sends the file encoded as {encoding} although that was not asked for",
-            url=source.name,
-        )
-    if status == 206 and (span is not None or tail_bytes):
-        return _check_partial(response, source, span, tail_bytes, timeout_seconds)
-    if status == 416:
-        return _check_unsatisfiable(response, source, timeout_seconds)
-    if status != 200:
-        raise _status_error(response, source)
-    _remember(source, response.content_length, _validator(response))
+    if status in {200, 206}:
+        _check_encoding(response, source)
+        if (response.content_length or 0) > BYTES_MAX:
+            raise Transient(f"{source.name} claims to send {response.content_length} bytes", url=source.name)
+    try:
+        if status == 206 and asked.is_ranged:
+            span = _check_partial(response, source, asked)
+            source.unranged, source.has_given_ranges = 0, True
+            return Answer(response, source, span, timeout_seconds)
+        if status == 416 and asked.is_ranged:
+            return Answer(response, source, _check_unsatisfiable(response, source), timeout_seconds)
+        if status != 200:
+            raise _status_error(response, source)
+        _check_whole(response, source, asked)
+    except Unranged:
+        source.unranged += 1
+        raise
+    if asked.is_ranged:
+        may_give = source.has_given_ranges or response.headers.get(hdrs.ACCEPT_RANGES) == "bytes"
+        source.unranged += 1 if may_give else UNRANGED_MAX
     return Answer(response, source, None, timeout_seconds)
 
 
-def _check_partial(
-    response: aiohttp.ClientResponse,
-    source: Source,
-    span: Span | None,
-    tail_bytes: int,
-    timeout_seconds: float,
-) -> Answer:
+def _check_encoding(response: aiohttp.ClientResponse, source: Source) -> None:
+    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
+    path = urlsplit(source.url).path.lower()
+    # Servers often call a file that is compressed itself encoded: the bytes are the file's own.
+    if encoding in {"identity", ""} or (encoding in {"gzip", "x-gzip"} and path.endswith((".gz", ".tgz"))):
+        return
+    raise TransferError(
+        f"{source.name} sends the file encoded as {encoding} although that was not asked for",
+        url=source.name,
+    )
+
+
+def _check_partial(response: aiohttp.ClientResponse, source: Source, asked: _Asked) -> Span:
     content_range = parse_content_range(response.headers.get(hdrs.CONTENT_RANGE))
     if content_range is None or content_range.span is None:
-        raise Transient("a 206 answer without a usable Content-Range", url=source.name)
-    got, total = content_range
+        raise Unranged(f"{source.name}: a 206 answer without a usable Content-Range", url=source.name)
+    got, total = content_range.span, content_range.total
     if total is None:
-        raise Transient("a 206 answer that does not tell the file's size", url=source.name)
-    expected = span or Span(max(0, total - tail_bytes), total)
-    # A span that was asked for before the size was known may end at the file's end.
-    if got != expected and not (span and got == Span(span.start, min(span.end, total))):
-        raise Transient(f"asked for bytes {expected}, got {got}", url=source.name)
+        total = source.total if source.total is not None else asked.total(got)
+    expected = asked.span if total is None else asked.expected(total)
+    if (total or 0) > BYTES_MAX:
+        raise Transient(f"{source.name} claims to have {total} bytes", url=source.name)
+    if source.total not in {None, total}:
+        # Another size is another file, and no wonder that the span is another one.
+        _remember(source, total, _validator(response))
+    if got != expected:
+        raise Unranged(f"{source.name}: asked for bytes {expected}, got {got}", url=source.name)
     if response.content_length not in {None, got.length}:
-        raise Transient("a 206 answer whose length contradicts its Content-Range", url=source.name)
+        raise Unranged(
+            f"{source.name}: a 206 answer of {response.content_length} bytes for {got}", url=source.name
+        )
     _remember(source, total, _validator(response))
-    return Answer(response, source, got, timeout_seconds)
+    source.content_type = response.content_type
+    return got
 
 
-def _check_unsatisfiable(response: aiohttp.ClientResponse, source: Source, timeout_seconds: float) -> Answer:
-    """An empty file has no range to give; any other 416 means that it is not the file we knew."""
+def _check_unsatisfiable(response: aiohttp.ClientResponse, source: Source) -> Span:
+    """An empty file has no range to give; 416 for any other is a mistake, or another file."""
     content_range = parse_content_range(response.headers.get(hdrs.CONTENT_RANGE)) or ContentRange(None, None)
     if content_range.total == 0:
         _remember(source, 0, _validator(response))
-        return Answer(response, source, Span(0, 0), timeout_seconds)
-    if source.total is not None and content_range.total not in {None, source.total}:
+        return Span(0, 0)
+    if content_range.total is not None:
         _remember(source, content_range.total, Validator())
-    raise _status_error(response, source)
+    raise Unranged(f"{source.name} answered 416 to a range that the file has", url=source.name)
+
+
+def _check_whole(response: aiohttp.ClientResponse, source: Source, asked: _Asked) -> None:
+    """A 200 answer: the file, or something that a portal, a proxy or a login page sends in its place."""
+    length = response.content_length
+    if source.total is not None and length != source.total:
+        is_page = response.content_type in {"text/html", "application/xhtml+xml"}
+        # A page in between says nothing about the file; what was had of it stays good.
+        if is_page or (asked.is_ranged and length is not None):
+            raise Transient(
+                f"{source.name} answered with {'a web page' if is_page else f'{length} bytes'} "
+                f"instead of the file of {source.total} bytes",
+                url=source.name,
+            )
+    source.content_type = response.content_type
+    _remember(source, length, _validator(response))
 
 
 def _remember(source: Source, total: int | None, validator: Validator) -> None:
@@ -322,29 +409,39 @@ def _remember(source: Source, total: int | None, validator: Validator) -> None:
 
 def _status_error(response: aiohttp.ClientResponse, source: Source) -> Error:
     status = response.status
+    asked = str(response.url)
+    is_home = origin_of(asked) == origin_of(source.url) and response.url.path == urlsplit(source.url).path
     reason = f"{source.name} answered {status} {response.reason or ''}".rstrip()
-    if status_is_retried(status, signed=source.resolved is not None):
+    if not is_home:
+        reason += f" (at {redacted(asked)}, where it redirects)"
+    if status_is_retried(status, signed=not is_home):
         wait = retry_after_seconds(response.headers.get(hdrs.RETRY_AFTER), datetime.now(UTC))
-        return Transient(reason, url=source.name, retry_after=wait, status=status)
+        return Transient(
+            reason, url=source.name, retry_after=wait, status=status, crowded=status in {429, 503}
+        )
     return StatusError(reason, url=source.name, status=status)
 
 
-def _transient(error: Exception, source: Source) -> Error:
+def _transient(error: Exception, source: Source, *, crowded: bool = False) -> Error:
     if isinstance(error, (asyncio.TimeoutError, aiohttp.ServerTimeoutError)):
-        text = "no answer in time"
+        text, crowded = "no answer in time", False
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
-        text = f"the host name {error.host} cannot be found"
+        text, crowded = f"the host name {error.host} cannot be found", False
     elif isinstance(error, ssl.SSLError):
         text = f"TLS failed: {error.reason or error}"
+    elif isinstance(error, aiohttp.ClientResponseError):
+        # Its own text quotes the whole address, with the signature.
+        text = f"the answer is not HTTP: {_one_line(error.message)}"
     else:
-        text = str(error) or type(error).__name__
-    return Transient(f"{source.name}: {text}", url=source.name)
+        text = _one_line(str(error)) or type(error).__name__
+    return Transient(f"{source.name}: {text}", url=source.name, crowded=crowded)
+
+
+def _one_line(text: str) -> str:
+    """The first line of a library's message; others may quote what the server sent, byte for byte."""
+    first = text.strip().partition("\n")[0].rstrip(" :")
+    return "".join(filter(str.isprintable, first))[:200]
 
 
 def _validator(response: aiohttp.ClientResponse) -> Validator:
     return Validator.of(response.headers.get(hdrs.ETAG), response.headers.get(hdrs.LAST_MODIFIED))
-
-
-def _host(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port

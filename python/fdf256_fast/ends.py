@@ -7,13 +7,14 @@ Content-Range, and brings the directory of a small archive along.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import aiofiles
 import aiofiles.os
 
 from fdf256_fast._core import Directory
-from fdf256_fast.retry import Transient
+from fdf256_fast.retry import Unranged
 from fdf256_fast.sources import OriginChanged, Source, Validator
 from fdf256_fast.spans import Span
 from fdf256_fast.watch import in_thread, unbroken
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from fdf256_fast.client import Answer
     from fdf256_fast.journal import Entry
     from fdf256_fast.transfer import Transfer
 
@@ -35,11 +37,21 @@ PROBE_BYTES = 4 * 1024
 """Of an end that is on disk already, so much is asked for again, to see whether it is the same file."""
 
 
+@dataclass(slots=True)
+class _Begun:
+    """A tail that is on its way, and what has come of it."""
+
+    source: Source
+    span: Span
+    data: bytearray = field(default_factory=bytearray)
+
+
 class EndReader:
     """Gets the end of one archive from one source.
 
-    ``path`` is where the end is kept.  ``count`` hears of bytes that came over the network, and ``saved``
-    is awaited when the entry holds something that the journal must know.
+    ``path`` is where the end is kept.  ``count`` hears of bytes that came over the network, ``arrived`` how
+    many of the end are here, and ``save`` is awaited when the entry holds something that the journal must
+    know.
     """
 
     def __init__(
@@ -50,6 +62,7 @@ class EndReader:
         *,
         vouched: bool,
         count: Callable[[int], None],
+        arrived: Callable[[int], None],
         save: Callable[[], Awaitable[None]],
     ) -> None:
         self._transfer = transfer
@@ -57,7 +70,9 @@ class EndReader:
         self._entry = entry
         self._vouched = vouched
         self._count = count
+        self._arrived = arrived
         self._save = save
+        self._begun: _Begun | None = None
 
     async def read(self, name: str, source: Source) -> tuple[Directory, bytes] | None:
         """The validated directory, and the end of the archive that it was read from.
@@ -79,7 +94,10 @@ class EndReader:
             parsed = await asyncio.to_thread(Directory.parse, name, tail, total)
             if isinstance(parsed, Directory):
                 return parsed, tail
-            tail = await self._with_front(source, Span(parsed, total - len(tail)), tail)
+            longer = await self._with_front(source, Span(parsed, total - len(tail)), tail)
+            if longer is None:
+                return None
+            tail = longer
 
     async def kept(self, name: str) -> Directory | None:
         """The directory that an earlier run left, if it is whole."""
@@ -105,22 +123,49 @@ class EndReader:
             source.total = size
             self._entry.total = size
             return await _read_span(source.path, Span(max(0, size - TAIL_BYTES), size))
+        if self._begun is not None and self._begun.source is source:
+            return await self._fetch_rest_of_tail(source, self._begun)
         async with self._transfer.client.get(source, tail_bytes=TAIL_BYTES, vouched=self._vouched) as answer:
-            if answer.span is None:
+            if _gives_none(source, answer):
                 return None
-            parts = []
-            async for chunk in answer.chunks():
-                self._count(len(chunk))
-                parts.append(chunk)
-            self._entry.total = answer.total
+            assert answer.span is not None
+            self._begun = _Begun(source, answer.span)
+            await self._take(self._begun, answer)
+        self._entry.total = answer.total
         self._entry.validators[source.name] = source.validator
-        return b"".join(parts)
+        return self._whole_tail()
+
+    async def _fetch_rest_of_tail(self, source: Source, begun: _Begun) -> bytes | None:
+        """Go on where an answer broke off."""
+        rest = Span(begun.span.start + len(begun.data), begun.span.end)
+        if rest.length > 0:
+            async with self._transfer.client.get(source, rest, vouched=self._vouched) as answer:
+                if _gives_none(source, answer):
+                    return None
+                await self._take(begun, answer)
+        self._entry.total = source.total
+        self._entry.validators[source.name] = source.validator
+        return self._whole_tail()
+
+    async def _take(self, begun: _Begun, answer: Answer) -> None:
+        async for chunk in answer.chunks():
+            self._count(len(chunk))
+            begun.data += chunk
+            self._arrived(len(begun.data))
+
+    def _whole_tail(self) -> bytes:
+        begun, self._begun = self._begun, None
+        assert begun is not None
+        return bytes(begun.data)
 
     async def _is_same(self, source: Source, tail: bytes) -> bool:
         """Compare the source with what is kept; False when it does not give ranges any more."""
         total = self._entry.total
         assert total is not None
-        probe = Span(max(total - len(tail), total - PROBE_BYTES), total)
+        known = self._entry.validators.get(source.name, Validator())
+        # Where neither digest nor validator will tell, all of the directory must be the same.
+        probe_bytes = PROBE_BYTES if self._vouched or known else len(tail)
+        probe = Span(total - min(len(tail), probe_bytes), total)
         if source.path is not None:
             size = await file_size(source.path)
             same = size == total and tail.endswith(await _read_span(source.path, probe))
@@ -129,9 +174,9 @@ class EndReader:
             source.total = size
             return True
         source.total = total
-        source.validator = self._entry.validators.get(source.name, Validator())
+        source.validator = known
         async with self._transfer.client.get(source, probe, vouched=self._vouched) as answer:
-            if answer.span is None:
+            if _gives_none(source, answer):
                 return False
             got = b"".join([chunk async for chunk in answer.chunks()])
         self._count(len(got))
@@ -140,8 +185,8 @@ class EndReader:
         self._entry.validators[source.name] = source.validator
         return True
 
-    async def _with_front(self, source: Source, front: Span, tail: bytes) -> bytes:
-        """The directory's bytes before the tail as well, kept as they come.
+    async def _with_front(self, source: Source, front: Span, tail: bytes) -> bytes | None:
+        """The directory's bytes before the tail as well, kept as they come; None without ranges.
 
         They are put together on disk: in memory both would be there twice for a moment.
         """
@@ -159,24 +204,29 @@ class EndReader:
             await in_thread(part.unlink, True)
         self._entry.directory_start = front.start
         await self._save()
-        if have < front.length:
-            await self._fetch_rest(source, Span(front.start + have, front.end), part)
+        self._arrived(len(tail) + have)
+        rest = Span(front.start + have, front.end)
+        if rest.length > 0 and not await self._fetch_rest(source, rest, part, len(tail) + have):
+            return None
         try:
             await unbroken(_finish(part, front.length, tail, self._path))
             return await unbroken(_read(self._path))
         except OSError as error:
             raise storage_error("write", error, part) from error
 
-    async def _fetch_rest(self, source: Source, rest: Span, part: Path) -> None:
+    async def _fetch_rest(self, source: Source, rest: Span, part: Path, have: int) -> bool:
         async with self._transfer.client.get(source, rest, vouched=self._vouched) as answer:
-            if answer.span is None:
-                raise Transient("the server ignores the range", url=source.name)
+            if _gives_none(source, answer):
+                return False
             async for chunk in answer.chunks():
                 self._count(len(chunk))
                 try:
                     await unbroken(_append(part, chunk))
                 except OSError as error:
                     raise storage_error("write", error, part) from error
+                have += len(chunk)
+                self._arrived(have)
+        return True
 
     async def _write(self, path: Path, data: bytes) -> None:
         try:
@@ -184,6 +234,13 @@ class EndReader:
         except OSError as error:
             raise storage_error("write", error, path) from error
         await self._save()
+
+
+def _gives_none(source: Source, answer: Answer) -> bool:
+    """Whether the source knows no ranges.  Raises Unranged while that is not certain."""
+    if answer.span is None and source.gives_ranges:
+        raise Unranged(f"{source.name} sends the whole file instead of a range", url=source.name)
+    return answer.span is None
 
 
 async def _read(path: Path) -> bytes:

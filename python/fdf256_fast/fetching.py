@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import time
@@ -22,8 +23,8 @@ from fdf256_fast.journal import Entry, Journal, read_journal, write_journal, wri
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.report import ArchiveReport, Report
-from fdf256_fast.retry import Budget, Transient
-from fdf256_fast.sources import OriginChanged, Source, Sources, Validator
+from fdf256_fast.retry import Budget, Transient, Unranged
+from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Validator
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
 from fdf256_fast.watch import all_of, in_thread, watching
@@ -40,6 +41,10 @@ FIRST_SPAN_BYTES = 256 * 1024
 """The first request asks for so much and learns the size from its answer; a small file is done then."""
 
 RESTARTS_MAX = 3
+
+SECOND_TRY_BYTES = 256 * 1024 * 1024
+"""A smaller file whose digest is wrong is fetched once more: the damage may have happened on the way.  For a
+larger one, whose address or digest is more likely to be wrong, that would be a long wait for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +139,19 @@ async def fetch_files(
     """Fetch several files over the same connections."""
     started = time.monotonic()
     engine = Engine(Job(), limits.worker_threads)
-    client = Client(timeout_seconds=limits.timeout_seconds, headers=limits.headers, session=session)
+    client = Client(
+        timeout_seconds=limits.timeout_seconds,
+        headers=limits.headers,
+        session=session,
+        is_paced=limits.rate is not None,
+    )
     progress.started(wanted[0].path.name if len(wanted) == 1 else f"{len(wanted)} files")
     try:
         async with client, Transfer(client, engine, limits, progress.message) as transfer:
             run = _Files([_FileRun(one, transfer, limits) for one in wanted])
             async with watching(run, transfer, limits, progress):
                 try:
-                    await run.run(limits.connections)
+                    await run.run(limits.connections_start)
                 except Error as error:
                     error.report = run.report(transfer, started)
                     raise
@@ -225,6 +235,7 @@ class _FileRun:
         self._journal_path = self._part.with_name(self._part.name + ".journal")
         self._journal = Journal()
         self._number: int | None = None
+        self._is_pieced = False
         self._resumed = 0
         self._downloaded = 0
         self._saving = asyncio.Lock()
@@ -278,6 +289,7 @@ class _FileRun:
             if self._journal.problem:
                 self._transfer.tell(f"{self._journal.problem}: starting anew")
             self._journal = Journal()
+        suspects: set[Source] = set()
         for restart in range(RESTARTS_MAX + 1):
             try:
                 computed = await self._attempt()
@@ -288,11 +300,17 @@ class _FileRun:
                 await self._forget(error.message)
             except DigestMismatch as error:
                 culprit = self._sources.best()
+                is_cheap = (self._entry.total or 0) <= SECOND_TRY_BYTES and culprit not in suspects
                 await self._forget(f"{error.message}; it came from {culprit.name}")
-                if restart == RESTARTS_MAX or not self._sources.has_other_than(culprit):
-                    error.hint = "It was not kept. The file there is not the expected one, or was damaged."
+                suspects.add(culprit)
+                has_other = self._sources.has_other_than(culprit)
+                if restart == RESTARTS_MAX or not (has_other or is_cheap):
+                    error.hint = culprit.web_page_hint or (
+                        "It was not kept. The file there is not the expected one, or was damaged."
+                    )
                     raise
-                culprit.dead = error
+                if has_other:
+                    culprit.dead = error
         async with self._saving:  # a journal under way would come back after it was removed
             await in_thread(self._publish)
             self._entry.verified = computed if computed and self._digest else "none"
@@ -310,7 +328,20 @@ class _FileRun:
                 await self._forget(str(error))
             else:
                 self._resumed = self.frontier
-        return await self._transfer.ask(self._sources, self._budget, self._from)
+                self._is_pieced = self._resumed > 0
+        computed = await self._transfer.ask(self._sources, self._budget, self._from)
+        if self._digest is None and self._is_pieced:
+            await self._transfer.ask(self._sources, self._budget, self._confirm)
+        return computed
+
+    async def _confirm(self, source: Source) -> None:
+        """Ask once more for one byte: the pieces are of one version if the last answer still names it."""
+        total = self._entry.total
+        if source.path is None and total:
+            source.total = total
+            source.validator = source.validator or self._entry.validators.get(source.name, Validator())
+            async with self._transfer.client.get(source, Span(total - 1, total)):
+                pass
 
     async def _from(self, source: Source) -> str | None:
         """Begin (or go on) with ``source``; the other connections join in once the size is known."""
@@ -323,19 +354,40 @@ class _FileRun:
         if self._number is not None:
             source.total = total
             source.validator = self._entry.validators.get(source.name, Validator())
+            if frontier and not source.validator and self._digest is None:
+                raise OriginChanged(f"nothing tells whether {source.name} is still the file it was")
         span = Span(frontier, frontier + FIRST_SPAN_BYTES)
         if total is not None:
             span = Span(frontier, min(span.end, total))
         async with self._transfer.client.get(source, span, vouched=self._digest is not None) as answer:
             self._entry.source = source.name
             if answer.span is None:
+                if source.gives_ranges:
+                    raise Unranged(f"{source.name} sends the whole file instead of a range", url=source.name)
                 return await self._stream(source, answer)
-            assert answer.total is not None
-            feed = await self._begin(answer.total, answer.span.end)
-            self._entry.validators[source.name] = source.validator
-            started = asyncio.get_running_loop().time()
-            flight = Flight(answer.span, source, started, answer.span.start)
-            return await self._serve(feed, flight, answer)
+            if answer.span.end == source.total or await self._can_be_pieced(source):
+                feed = await self._begin(source.total or 0, answer.span.end)
+                self._entry.validators[source.name] = source.validator
+                started = asyncio.get_running_loop().time()
+                flight = Flight(answer.span, source, started, answer.span.start)
+                return await self._serve(feed, flight, answer)
+        source.unranged = UNRANGED_MAX
+        return await self._from(source)
+
+    async def _can_be_pieced(self, source: Source) -> bool:
+        """Whether many answers can be put together to one file; False when only one answer will do."""
+        if source.total is None:
+            # The range came with "*" for the size; the last byte's own range tells it.
+            with contextlib.suppress(Unranged):
+                async with self._transfer.client.get(source, tail_bytes=1, vouched=self._digest is not None):
+                    pass
+        self._is_pieced = source.total is not None and (self._digest is not None or bool(source.validator))
+        if source.total is not None and not self._is_pieced:
+            self._transfer.tell(
+                f"{source.name} sends neither a strong ETag nor Last-Modified, so that a change could not be "
+                "noticed: it comes over one connection. With a digest it could come over many."
+            )
+        return self._is_pieced
 
     async def _begin(self, total: int, cursor: int) -> Feed:
         if self._number is None:
@@ -347,8 +399,12 @@ class _FileRun:
     async def _stream(self, source: Source, answer: Answer) -> str | None:
         """The server sends the whole file: nothing that is here can be used."""
         if self._number is not None:
-            raise OriginChanged(f"{source.name} gives no ranges any more")
-        number = await self._add(answer.total, None)
+            if answer.total != self._entry.total or not (self._digest or source.validator):
+                raise OriginChanged(f"{source.name} gives no ranges any more")
+            # The same file, all of it once more: what is here already is passed over.
+            number = self._number
+        else:
+            number = await self._add(answer.total, None)
         feed = self._feed(answer.total or 0, 0)
         feed.end = 0
         self._transfer.add(feed)
@@ -356,8 +412,9 @@ class _FileRun:
             await self._transfer.stream(feed, answer, source)
             return await feed.done
         except BaseException:
-            self._engine.abandon(number)
-            self._number = None
+            if not source.validator and self._digest is None:
+                self._engine.abandon(number)
+                self._number = None
             raise
         finally:
             self._downloaded += feed.downloaded
@@ -418,6 +475,7 @@ class _FileRun:
             self._engine.abandon(self._number)
         self._number = None
         self._resumed = 0
+        self._budget.restart()
         for source in self._sources.all:
             source.forget()
         self._journal = Journal()

@@ -174,7 +174,12 @@ class _Run:
     async def _transfer_all(self, session: ClientSession | None) -> Report:
         limits = self._options.limits
         engine = Engine(Job(), limits.worker_threads)
-        client = Client(timeout_seconds=limits.timeout_seconds, headers=limits.headers, session=session)
+        client = Client(
+            timeout_seconds=limits.timeout_seconds,
+            headers=limits.headers,
+            session=session,
+            is_paced=limits.rate is not None,
+        )
         async with client, Transfer(client, engine, limits, self._progress.message) as transfer:
             self._transfer = transfer
             shared = Shared(

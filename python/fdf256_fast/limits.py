@@ -17,13 +17,22 @@ __all__ = ["Limits"]
 MEMORY_BYTES_MIN = 4 * 1024 * 1024
 """Five archives, one smallest span under way and one waiting each, and room for a member."""
 
+CONNECTIONS = 16
+"""To begin with, where nobody says how many."""
+
+CONNECTIONS_GROWN = 64
+"""So many at most, where nobody says how many; most hosts would take more for an attack."""
+
+CONNECTIONS_MAX = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of a run.
 
     Args:
-        connections: HTTP requests at the same time, over all archives.
+        connections: HTTP requests at the same time, over all archives.  None begins with 16, and takes more
+            (up to 64) as long as that makes it faster by a good part.
         memory_bytes: received bytes that may wait for their turn, over all archives.
         workers: Rust threads that unpack and hash; 0 for one per core.
         rate: bytes per second over the network, None for no limit.
@@ -35,7 +44,7 @@ class Limits:
         UsageError: for a number that cannot be used.
     """
 
-    connections: int = 16
+    connections: int | None = None
     memory_bytes: int = 256 * 1024 * 1024
     workers: int = 0
     rate: float | None = None
@@ -44,8 +53,8 @@ class Limits:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.connections <= 1024:
-            raise UsageError(f"connections must be 1 to 1024, not {self.connections}")
+        if self.connections is not None and not 1 <= self.connections <= CONNECTIONS_MAX:
+            raise UsageError(f"connections must be 1 to {CONNECTIONS_MAX}, not {self.connections}")
         if self.memory_bytes < MEMORY_BYTES_MIN:
             raise UsageError(
                 f"memory must be at least {format_bytes(MEMORY_BYTES_MIN)}, "
@@ -59,6 +68,16 @@ class Limits:
             raise UsageError(f"retries must not be negative, got {self.retries}")
         if self.timeout_seconds <= 0:
             raise UsageError(f"the timeout must be more than nothing, not {self.timeout_seconds}")
+
+    @property
+    def connections_start(self) -> int:
+        """Connections to begin with."""
+        return self.connections or CONNECTIONS
+
+    @property
+    def connections_most(self) -> int:
+        """Connections that a run may come to use."""
+        return self.connections or CONNECTIONS_GROWN
 
     @property
     def worker_threads(self) -> int:

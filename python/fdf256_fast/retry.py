@@ -4,7 +4,7 @@ What is retried stands in two tables, :data:`RETRIED_STATUSES` and :data:`RETRIE
 line and one reason each; failures without a status arrive as :class:`Transient` from ``client.py``,
 which alone knows the exceptions of the HTTP library.  Everything else is final.
 
-One :class:`Budget` serves all requests for one archive, and verified bytes refill it: a source may
+One :class:`Budget` serves all requests for one archive, and bytes that are new refill it: a source may
 fail any number of times as long as it delivers in between, and is given up soon if it does not.
 :func:`retrying` puts the parts together as a loop::
 
@@ -37,6 +37,7 @@ __all__ = [
     "RETRIED_WHEN_SIGNED",
     "Budget",
     "Transient",
+    "Unranged",
     "is_retried",
     "retry_after_seconds",
     "retrying",
@@ -80,8 +81,9 @@ class Transient(TransferError):
     """A request failed in a way that may pass.
 
     ``reason`` says how, for messages; ``retry_after`` is how many seconds the server asked for,
-    None if it did not; ``status`` is the HTTP status, None if none arrived.  It is a transfer
-    error, so that the last of its kind ends where callers expect it.
+    None if it did not; ``status`` is the HTTP status, None if none arrived; ``crowded`` says that there may
+    have been too many connections.  It is a transfer error, so that the last of its kind ends where
+    callers expect it.
     """
 
     def __init__(
@@ -91,11 +93,21 @@ class Transient(TransferError):
         url: str = "",
         retry_after: float | None = None,
         status: int | None = None,
+        crowded: bool = False,
     ) -> None:
         super().__init__(reason, url=url)
         self.reason = reason
         self.retry_after = retry_after
         self.status = status
+        self.crowded = crowded
+
+
+class Unranged(Transient):
+    """An answer to a ranged request that is not the range: the whole file, or another part of it.
+
+    One server of many behind a name may do so now and then.  A source that does nothing else is read from
+    start to end instead.
+    """
 
 
 @dataclass(slots=True)
@@ -103,6 +115,7 @@ class _Refills:
     """What all shares of a budget have in common."""
 
     count: int = 0
+    furthest: int = 0
 
 
 class Budget:
@@ -136,9 +149,19 @@ class Budget:
         self._spent_since = self._refills.count
         return self._spent
 
-    def refill(self) -> None:
-        """Forget all failures, of every share: bytes arrived and passed their checks."""
-        self._refills.count += 1
+    def refill(self, arrived_bytes: int) -> None:
+        """Forget all failures, of every share, if more of the archive is here than ever before.
+
+        A stream that always breaks at the same place, and begins anew, makes no progress; nor does a
+        member that always arrives damaged.
+        """
+        if arrived_bytes > self._refills.furthest:
+            self._refills.furthest = arrived_bytes
+            self._refills.count += 1
+
+    def restart(self) -> None:
+        """The archive begins anew: what is progress is counted from nothing."""
+        self._refills.furthest = 0
 
     @property
     def exhausted(self) -> bool:
@@ -210,7 +233,7 @@ def retrying(
     """A loop of attempts at one request, paid from a share of ``budget``.
 
     The last failure is raised as it was.  ``on_retry`` is called before each wait, with the failure
-    and the seconds to wait.  Refilling the budget is up to whoever sees bytes verified.
+    and the seconds to wait.  Refilling the budget is up to whoever sees bytes arrive.
     """
     share = budget.share()
     failures = 0

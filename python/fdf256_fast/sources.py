@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["OriginChanged", "Source", "Sources", "Validator", "redacted"]
 
 
+UNRANGED_MAX = 3
+"""So many ranged requests in a row that were answered with something else: it knows no ranges."""
+
+
 class OriginChanged(Error):
     """The file on the server is another one than before: other size or other validator."""
 
@@ -41,13 +45,24 @@ class Validator:
             return self.last_modified != other.last_modified
         return False
 
+    def confirms(self, other: Validator) -> bool:
+        """Whether the two are surely of one version."""
+        if self.etag and other.etag:
+            return self.etag == other.etag
+        return self.last_modified is not None and self.last_modified == other.last_modified
+
+    def __bool__(self) -> bool:
+        return bool(self.etag or self.last_modified)
+
 
 @dataclass(slots=True, eq=False)
 class Source:
     """One place that an archive can come from: a URL, or a file on this machine.
 
     ``total`` and ``validator`` are what its answers have shown so far; ``resolved`` where its redirects
-    led.  ``failures`` counts those in a row; ``dead`` is the reason why it is not asked any more.
+    led, and ``redirects`` whether there were any.  ``failures`` counts those in a row, ``unranged`` the
+    ranged requests in a row that were answered with something else; ``content_type`` is what it calls the
+    file; ``dead`` is the reason why it is not asked any more.
     """
 
     url: str
@@ -55,7 +70,11 @@ class Source:
     total: int | None = None
     validator: Validator = field(default_factory=Validator)
     resolved: str | None = None
+    redirects: bool = False
     failures: int = 0
+    unranged: int = 0
+    has_given_ranges: bool = False
+    content_type: str = ""
     dead: Error | None = None
     damage: str = ""
     """What was wrong with bytes that came from here, empty if nothing was."""
@@ -73,6 +92,23 @@ class Source:
         """Take what it has shown so far for gone."""
         self.total = None
         self.validator = Validator()
+
+    @property
+    def host(self) -> str:
+        """Who is asked at present: host and port, empty for a file on this machine."""
+        return "" if self.path is not None else urlsplit(self.resolved or self.url).netloc.rpartition("@")[2]
+
+    @property
+    def web_page_hint(self) -> str:
+        """What to say of bytes that are not what they should be, if the server called them a web page."""
+        if self.content_type not in {"text/html", "application/xhtml+xml"}:
+            return ""
+        return "The server sent a web page, perhaps an error or a login: look at the address in a browser."
+
+    @property
+    def gives_ranges(self) -> bool:
+        """Whether it is still worth asking for ranges."""
+        return self.unranged < UNRANGED_MAX
 
     @property
     def name(self) -> str:

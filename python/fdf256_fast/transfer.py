@@ -16,9 +16,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
 
+from fdf256_fast.crowd import Crowd
 from fdf256_fast.errors import Error, StorageError, TransferError
 from fdf256_fast.meter import Meter, Pacer
-from fdf256_fast.retry import Budget, Transient, is_retried, retrying
+from fdf256_fast.retry import Budget, Transient, Unranged, is_retried, retrying
 from fdf256_fast.sources import OriginChanged, Source, Sources
 from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
 
@@ -97,7 +98,8 @@ class Feed:
     """One archive between its sources and the engine.
 
     ``number`` is the engine's; bytes from ``cursor`` to ``end`` have not been asked for yet, and ``holes``
-    must be asked for again.  ``done`` gives the digest of the finished archive, or its error.
+    must be asked for again.  ``is_streamed`` while all of it comes over one connection, because its source
+    does not keep to ranges.  ``done`` gives the digest of the finished archive, or its error.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Feed:
     end: int
     budget: Budget
     vouched: bool = False
+    is_streamed: bool = False
     holes: deque[Span] = field(default_factory=deque)
     flights: list[Flight] = field(default_factory=list)
     ahead_bytes: int = SPAN_BYTES_MIN
@@ -154,6 +157,9 @@ class Transfer:
         self._wake = asyncio.Event()
         self._idle: deque[asyncio.Future[tuple[Feed, Flight]]] = deque()
         self._span_seconds: deque[float] = deque(maxlen=64)
+        self._crowd = Crowd(limits.connections_start, limits.connections_most)
+        self._connected = 0
+        self._quiet_until: dict[str, float] = {}
         self._random = random.Random()
         self._ahead_bytes: float = AHEAD_BYTES_START
         self._group = asyncio.TaskGroup()
@@ -161,8 +167,8 @@ class Transfer:
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
-        jobs = [self._hear(), self._steer(), *(self._connect() for _ in range(self.limits.connections))]
-        self._tasks = [self._group.create_task(job) for job in jobs]
+        self._tasks = [self._group.create_task(job) for job in (self._hear(), self._steer())]
+        self._add_connections()
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -245,26 +251,38 @@ class Transfer:
     async def stream(self, feed: Feed, answer: Answer, source: Source) -> None:
         """Feed a whole file that comes over one connection, without a range and perhaps without a size.
 
-        Reads no further ahead of the frontier than the window allows.
+        Reads no further ahead of the frontier than the window allows; what is behind it is passed over.
         """
         flight = Flight(Span(0, feed.total), source, self._clock(), 0)
-        flight.answer = answer
         feed.flights.append(flight)
         try:
-            async for chunk in answer.chunks():
-                self.engine.write(feed.number, flight.position, chunk)
-                flight.position += len(chunk)
-                self.count(feed, len(chunk))
-                await self._pacer.pay(len(chunk))
-                while flight.position - self.engine.status(feed.number)[1] > feed.ahead_bytes:
-                    await self._woken(STEER_SECONDS)
-                    if feed.done.done():
-                        return
-            self.engine.set_total(feed.number, flight.position)
+            await self._stream(feed, flight, answer)
+            if not feed.done.done():
+                self.engine.set_total(feed.number, flight.position)
         finally:
+            feed.budget.refill(self.engine.status(feed.number)[0])
             feed.flights.remove(flight)
 
+    async def _stream(self, feed: Feed, flight: Flight, answer: Answer) -> None:
+        flight.position, flight.answer = 0, answer
+        async for chunk in answer.chunks():
+            self.engine.write(feed.number, flight.position, chunk)
+            flight.position += len(chunk)
+            self.count(feed, len(chunk))
+            await self._pacer.pay(len(chunk))
+            while flight.position - self.engine.status(feed.number)[1] > feed.ahead_bytes:
+                await self._woken(STEER_SECONDS)
+                # A damaged member holds the frontier up, and must be read again from its start.
+                if feed.done.done() or feed.holes:
+                    return
+
     # ---- connections -------------------------------------------------------------------------------
+
+    def _add_connections(self) -> None:
+        """As many as the crowd may have."""
+        while self._connected < self._crowd.level:
+            self._connected += 1
+            self._tasks.append(self._group.create_task(self._connect()))
 
     async def _connect(self) -> None:
         """One connection: take the next span, fetch it, again and again."""
@@ -291,7 +309,7 @@ class Transfer:
         Called whenever something has changed; one look for all of them, since a look by each at every
         change cost more than a millisecond a span.
         """
-        while self._idle:
+        while self._idle and self.connections < self._crowd.level:
             found = self._choose() or (self._hedge() if hedging else None)
             if found is None:
                 return
@@ -310,22 +328,33 @@ class Transfer:
 
     def _choose(self) -> tuple[Feed, Flight] | None:
         """The next span of the feed that has the most bytes left for each of its connections."""
-        waiting = [feed for feed in self.feeds if feed.unrequested > 0 and not feed.done.done()]
+        waiting = [
+            feed
+            for feed in self.feeds
+            if feed.unrequested > 0 and not feed.is_streamed and not feed.done.done()
+        ]
         waiting.sort(key=lambda feed: feed.unrequested / (len(feed.flights) + 1), reverse=True)
         for feed in waiting:
-            span = self._next_span(feed)
-            if span is None:
-                continue
             try:
                 source = feed.sources.best()
             except Error as error:
                 self._fail(feed, error)
                 continue
-            return feed, Flight(span, source, self._clock(), span.start)
+            span = self._next_span(feed) if self._has_room(source) else None
+            if span is not None:
+                return feed, Flight(span, source, self._clock(), span.start)
         return None
 
+    def _has_room(self, source: Source) -> bool:
+        """Whether the source's host takes another connection now, as far as it has shown."""
+        host, now = source.host, self._clock()
+        if now < self._quiet_until.get(host, now):
+            return False
+        used = sum(flight.source.host == host for feed in self.feeds for flight in feed.flights)
+        return self._crowd.room(host, used, now)
+
     def _next_span(self, feed: Feed) -> Span | None:
-        length = span_bytes(self._ahead_bytes, self.limits.connections)
+        length = span_bytes(self._ahead_bytes, self._crowd.level)
         if feed.holes:
             hole = feed.holes.popleft()
             if hole.length > length:
@@ -346,7 +375,7 @@ class Transfer:
         patience = max(HEDGE_SECONDS_MIN, HEDGE_FACTOR * usual)
         now = self._clock()
         for feed in self.feeds:
-            if feed.done.done() or not feed.flights:
+            if feed.done.done() or feed.is_streamed or not feed.flights:
                 continue
             slow = min(feed.flights, key=lambda flight: flight.position)
             if slow.hedged or slow.source.path is not None or now - slow.started < patience:
@@ -369,9 +398,11 @@ class Transfer:
             flight.source = source
             try:
                 await self._fetch_missing(feed, flight, source, receiver)
-            except Error:
+            except Error as error:
+                # Before the failure is counted: what it brought nevertheless is progress.
+                feed.budget.refill(self.engine.status(feed.number)[0])
                 # A connection that was dropped because somebody else was faster is nobody's fault.
-                if not _is_over(feed, flight):
+                if not _is_over(feed, flight) and not self._is_crowded(feed, flight, error):
                     raise
 
         await self.ask(feed.sources, feed.budget, attempt)
@@ -379,6 +410,30 @@ class Transfer:
         for other in feed.flights:
             if other is not flight and self._is_covered(feed, other):
                 other.abandon()
+
+    def _is_crowded(self, feed: Feed, flight: Flight, error: Error) -> bool:
+        """Whether ``error`` only means that there are too many connections.
+
+        Then the span goes back to those that wait, and one connection less is used: no failure, since
+        others are being served.
+        """
+        host, now = flight.source.host, self._clock()
+        served = sum(
+            other.answer is not None and other.source.host == host
+            for one in self.feeds
+            for other in one.flights
+            if other is not flight
+        )
+        if not isinstance(error, Transient) or not error.crowded or not served:
+            return False
+        if self._crowd.refused(host, served, now):
+            self.tell(f"{error.message}: {host} does not take more connections, going on with {served}")
+        self._quiet_until[host] = now + (error.retry_after or 0.0)
+        self.retries += 1
+        flight.abandon()
+        if flight.position < flight.span.end:
+            feed.holes.append(Span(flight.position, flight.span.end))
+        return True
 
     async def ask(self, sources: Sources, budget: Budget, action: Callable[[Source], Awaitable[T]]) -> T:
         """Do ``action`` with the best source there is, again and elsewhere as long as the budget lasts."""
@@ -421,11 +476,38 @@ class Transfer:
         self, feed: Feed, flight: Flight, source: Source, span: Span, receiver: Receiver
     ) -> None:
         async with self.client.get(source, span, vouched=feed.vouched) as answer:
-            if answer.span is None:
-                raise Transient("the server sends the whole file instead of a range", url=source.name)
-            if answer.total != feed.total:
+            if answer.total not in {None, feed.total}:
                 raise OriginChanged(f"{source.name} has {answer.total} bytes, the archive has {feed.total}")
-            await self.deliver(feed, flight, answer, receiver)
+            if answer.span is None:
+                await self._take_whole(feed, flight, source, answer)
+            else:
+                await self.deliver(feed, flight, answer, receiver)
+
+    async def _take_whole(self, feed: Feed, flight: Flight, source: Source, answer: Answer) -> None:
+        """The source sends everything, whatever is asked for: read it from its start, for all connections."""
+        if source.gives_ranges:
+            raise Unranged(f"{source.name} sends the whole file instead of a range", url=source.name)
+        if feed.is_streamed:
+            flight.abandon()
+            return
+        self.tell(f"{source.name} does not keep to ranges: {feed.name} comes over one connection")
+        feed.is_streamed = True
+        feed.holes.clear()
+        feed.cursor = feed.end
+        for other in feed.flights:
+            if other is not flight:
+                other.abandon()
+        try:
+            await self._stream(feed, flight, answer)
+            if flight.position < feed.total and not feed.done.done():
+                raise Transient(f"{source.name}: the answer ended early", url=source.name)
+            flight.abandoned = True
+        finally:
+            feed.is_streamed = False
+            flight.position = flight.span.start
+            # What did not come is up to whoever is idle, this connection too.
+            gaps = self.engine.missing(feed.number, 0, feed.total)
+            feed.holes.extend(Span(start, end) for start, end in gaps)
 
     def _blame(self, sources: Sources, source: Source, error: Error) -> Error:
         """Note that ``source`` failed; what to raise: worth another try as long as somebody can be asked."""
@@ -464,7 +546,7 @@ class Transfer:
     def _act_on(self, event: Event) -> None:
         if event[0] == "moved":
             for feed in self.feeds:
-                feed.budget.refill()
+                feed.budget.refill(self.engine.status(feed.number)[0])
         elif event[1] not in self._by_number:
             # An empty or finished archive has its say before its feed is here.
             self._early.setdefault(event[1], []).append(event)
@@ -502,6 +584,9 @@ class Transfer:
         while True:
             await asyncio.sleep(STEER_SECONDS)
             self._set_windows()
+            if self._crowd.measured(self.meter.total, self.connections, self._clock()):
+                logger.info("trying %d connections", self._crowd.level)
+                self._add_connections()
             self._dispatch(hedging=True)
 
     def _set_windows(self) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import random
 from datetime import UTC, datetime, timedelta
@@ -96,9 +97,28 @@ def test_progress_refills_a_budget() -> None:
     budget = Budget(1)
     budget.spend()
     budget.spend()
-    budget.refill()
+    budget.refill(1)
     assert not budget.exhausted
     assert budget.spend() == 1
+
+
+def test_bytes_that_were_here_before_are_no_progress() -> None:
+    budget = Budget(0)
+    budget.refill(100)
+    budget.spend()
+    budget.refill(100)
+    assert budget.exhausted
+    budget.refill(101)
+    assert not budget.exhausted
+
+
+def test_an_archive_that_begins_anew_counts_from_nothing() -> None:
+    budget = Budget(0)
+    budget.refill(100)
+    budget.spend()
+    budget.restart()
+    budget.refill(1)
+    assert not budget.exhausted
 
 
 def test_progress_on_one_share_refills_all_of_them() -> None:
@@ -108,7 +128,7 @@ def test_progress_on_one_share_refills_all_of_them() -> None:
         share.spend()
         share.spend()
     assert all(share.exhausted for share in shares)
-    shares[0].refill()
+    shares[0].refill(1)
     assert not any(share.exhausted for share in shares)
     assert [share.spend() for share in shares] == [1, 1, 1]
 
@@ -244,8 +264,9 @@ async def test_a_request_never_gives_up_while_its_archive_makes_progress(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     budget = Budget(1)
+    arrived = itertools.count(1)
     recorder = Recorder(monkeypatch, *(Transient("reset") for _ in range(100)))
-    monkeypatch.setattr(recorder, "tell", lambda _error, _seconds: budget.refill())
+    monkeypatch.setattr(recorder, "tell", lambda _error, _seconds: budget.refill(next(arrived)))
     assert await recorder.run(budget) == 101
 
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::extract::{Course, Goal, LocalArchive, READ_BYTES};
 use crate::unpack::{Scratch, Unpacker, unpack_member};
-use crate::zip::{Directory, LOCAL_BYTES};
+use crate::zip::{Directory, HEADER_BYTES, TRAILER_BYTES};
 
 /// Extents up to this size are read whole; larger members pass through block by block.
 const WHOLE_BYTES: u64 = 4 << 20;
@@ -17,7 +17,7 @@ const WHOLE_BYTES: u64 = 4 << 20;
 const BATCH_BYTES: u64 = 1 << 20;
 const BATCH_MEMBERS: usize = 128;
 /// A local header with the longest name and extra field.
-const HEAD_BYTES: u64 = LOCAL_BYTES as u64 + 2 * 0xffff;
+const HEAD_BYTES: u64 = HEADER_BYTES as u64 + 2 * 0xffff;
 
 pub(crate) fn unpack(
     archive: &LocalArchive,
@@ -138,10 +138,16 @@ impl<'a> Worker<'a> {
         let (start, end) = self.directory.extent(index);
         let mut buffer = vec![0; usize::try_from(HEAD_BYTES.min(end - start)).unwrap_or(0)];
         self.archive.read_exactly(&mut buffer, start)?;
-        let data_start = self
+        let local = self
             .directory
-            .data_start(index, &buffer)?
+            .local(index, &buffer)?
             .ok_or_else(|| self.directory.refuse_member(&entry, "its local header is cut off"))?;
+        let data_start = start + local.data_start as u64;
+        let data_end = data_start + entry.compressed_bytes;
+        let trailer_bytes = usize::try_from(end - data_end).unwrap_or(usize::MAX).min(TRAILER_BYTES);
+        let mut trailer = vec![0; trailer_bytes];
+        self.archive.read_exactly(&mut trailer, data_end)?;
+        self.directory.check_trailer(index, local, &trailer)?;
         if entry.is_directory() {
             self.goal.staging.make_directory(&entry.name())?;
             self.count(index);
@@ -149,8 +155,7 @@ impl<'a> Worker<'a> {
         }
         let mut unpacker = Unpacker::create(&entry, &self.goal.staging)?.without_sha256();
         buffer.resize(READ_BYTES, 0);
-        let mut offset = start + data_start as u64;
-        let data_end = offset + entry.compressed_bytes;
+        let mut offset = data_start;
         while offset < data_end {
             self.course.check()?;
             let count = buffer.len().min(usize::try_from(data_end - offset).unwrap_or(usize::MAX));

@@ -9,6 +9,7 @@
 
 mod archive;
 mod buffers;
+mod collisions;
 pub mod decode;
 pub mod digest;
 pub mod engine;
@@ -23,10 +24,10 @@ pub mod names;
 pub mod policy;
 pub mod slab;
 pub mod staging;
-mod stream;
+pub mod stream;
 pub mod tar;
 pub mod tar_header;
-mod unpack;
+pub mod unpack;
 mod window;
 pub mod zip;
 

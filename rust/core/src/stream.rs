@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::staging::Staging;
 use crate::unpack::{Sha256Bytes, Unpacker};
-use crate::zip::{Directory, Method};
+use crate::zip::{Directory, Entry, HEADER_BYTES, Local, Method, TRAILER_BYTES};
 
 /// Read size when a spool is taken up again.
 const SPOOL_READ_BYTES: usize = 1 << 20;
@@ -30,6 +30,9 @@ pub struct Stream {
     /// The local header so far, until it is complete.
     head: Vec<u8>,
     data_start: Option<u64>,
+    has_descriptor: bool,
+    /// The first bytes behind the data.
+    trailer: Vec<u8>,
     unpacker: Unpacker,
     spool: Option<Spool>,
 }
@@ -45,6 +48,10 @@ pub struct SavedStream {
     position: u64,
     head: String,
     data_start: Option<u64>,
+    #[serde(default)]
+    has_descriptor: bool,
+    #[serde(default)]
+    trailer: String,
     produced: u64,
     crc32: u32,
     sha256: String,
@@ -55,13 +62,15 @@ impl Stream {
         let entry = directory.entry(index);
         let spool = match entry.method() {
             Method::Stored => None,
-            Method::Deflated => Some(Spool::create(spool_path)?),
+            Method::Deflated | Method::Zstd => Some(Spool::create(spool_path)?),
         };
         Ok(Self {
             index,
             position: entry.offset,
             head: Vec::new(),
             data_start: None,
+            has_descriptor: false,
+            trailer: Vec::new(),
             unpacker: Unpacker::create(&entry, staging)?,
             spool,
         })
@@ -79,39 +88,42 @@ impl Stream {
             return Ok(None);
         }
         let entry = directory.entry(saved.index);
+        let Some(kept) = saved.kept_bytes(directory, &entry) else { return Ok(None) };
         let (unpacker, spool) = match entry.method() {
             Method::Stored => {
                 let state = unhex(&saved.sha256)
                     .and_then(|state| SerializedState::<Sha256>::try_from(state.as_slice()).ok())
                     .and_then(|state| Sha256::deserialize(&state).ok());
-                let Some(sha256) = state else { return Ok(None) };
+                let Some(sha256) = state.filter(|_| saved.produced == kept) else { return Ok(None) };
                 match Unpacker::reopen(&entry, staging, saved.produced, saved.crc32, sha256)? {
                     Some(unpacker) => (unpacker, None),
                     None => return Ok(None),
                 }
             }
-            Method::Deflated => {
-                let kept = saved
-                    .data_start
-                    .map_or(0, |start| saved.position.saturating_sub(start))
-                    .min(entry.compressed_bytes);
+            Method::Deflated | Method::Zstd => {
                 let mut unpacker = Unpacker::create(&entry, staging)?;
-                let Some(spool) = Spool::replay(spool_path, kept, |data| {
+                let replayed = Spool::replay(spool_path, kept, |data| {
                     job.check()?;
                     unpacker.push(directory, &entry, data)
-                })?
-                else {
-                    return Ok(None);
-                };
-                (unpacker, Some(spool))
+                });
+                match replayed {
+                    Ok(Some(spool)) => (unpacker, Some(spool)),
+                    // What is in the spool is not what was put in.
+                    Ok(None) | Err(Error::Member { .. }) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
             }
         };
-        let Some(head) = unhex(&saved.head) else { return Ok(None) };
+        let (Some(head), Some(trailer)) = (unhex(&saved.head), unhex(&saved.trailer)) else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             index: saved.index,
             position: saved.position,
             head,
             data_start: saved.data_start,
+            has_descriptor: saved.has_descriptor,
+            trailer,
             unpacker,
             spool,
         }))
@@ -123,6 +135,8 @@ impl Stream {
             position: self.position,
             head: hex(&self.head),
             data_start: self.data_start,
+            has_descriptor: self.has_descriptor,
+            trailer: hex(&self.trailer),
             produced: self.unpacker.produced,
             crc32: self.unpacker.crc32.clone().finalize(),
             sha256: hex(&self.unpacker.sha256.serialize()),
@@ -145,15 +159,18 @@ impl Stream {
             start
         } else {
             self.head.extend_from_slice(chunk);
-            let Some(start) = directory.data_start(self.index, &self.head)? else { return Ok(()) };
-            *self.data_start.insert(entry.offset + start as u64)
+            let Some(local) = directory.local(self.index, &self.head)? else { return Ok(()) };
+            self.has_descriptor = local.has_descriptor;
+            *self.data_start.insert(entry.offset + local.data_start as u64)
         };
         // The header may have come in several chunks, the last of which holds the first data.
         let from = data_start.saturating_sub(self.position).min(chunk.len() as u64);
         let to = (data_start + entry.compressed_bytes).saturating_sub(self.position).min(chunk.len() as u64);
         let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let data = &chunk[index(from)..index(to.max(from))];
+        let (data, behind) = chunk[index(from)..].split_at(index(to.saturating_sub(from)));
         self.head = Vec::new();
+        let room = TRAILER_BYTES - self.trailer.len().min(TRAILER_BYTES);
+        self.trailer.extend_from_slice(&behind[..room.min(behind.len())]);
         if let Some(spool) = &mut self.spool {
             spool.append(data)?;
         }
@@ -164,7 +181,41 @@ impl Stream {
         if let Some(spool) = self.spool {
             spool.remove();
         }
-        self.unpacker.finish(directory, &directory.entry(self.index), staging)
+        let entry = directory.entry(self.index);
+        let sound = match self.data_start {
+            None => Err(directory.refuse_member(&entry, "its local header is cut off")),
+            Some(start) => {
+                let data_start = usize::try_from(start - entry.offset).unwrap_or(usize::MAX);
+                let local = Local { data_start, has_descriptor: self.has_descriptor };
+                directory.check_trailer(self.index, local, &self.trailer)
+            }
+        };
+        if let Err(error) = sound {
+            self.unpacker.discard(staging);
+            return Err(error);
+        }
+        self.unpacker.finish(directory, &entry, staging)
+    }
+}
+
+impl SavedStream {
+    /// How many bytes of the member's data were taken; None when the state cannot be one of this member,
+    /// whoever wrote it.
+    fn kept_bytes(&self, directory: &Directory, entry: &Entry<'_>) -> Option<u64> {
+        let (offset, end) = directory.extent(self.index);
+        if !(offset..=end).contains(&self.position) {
+            return None;
+        }
+        let Some(start) = self.data_start else {
+            let fits = self.head.len() as u64 == 2 * (self.position - offset) && self.trailer.is_empty();
+            return fits.then_some(0);
+        };
+        let data_end = start.checked_add(entry.compressed_bytes)?;
+        if start < offset + HEADER_BYTES as u64 || data_end > end || self.position < start {
+            return None;
+        }
+        let behind = self.position.saturating_sub(data_end).min(TRAILER_BYTES as u64);
+        (self.trailer.len() as u64 == 2 * behind).then(|| (self.position - start).min(entry.compressed_bytes))
     }
 }
 

@@ -2,21 +2,25 @@
 
 use std::fs::File;
 use std::io::{IoSlice, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 use sha2::{Digest as _, Sha256};
+use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::staging::Staging;
-use crate::zip::{Directory, Entry, Method};
+use crate::zip::{Directory, Entry, Local, Method, TRAILER_BYTES};
 
 /// Members that unpack to at most this are inflated in one call; PNGs of the dataset are a tenth of it.
 const ONE_SHOT_BYTES: u64 = 1 << 20;
 /// What a larger member is inflated through.
 const INFLATE_BUFFER_BYTES: usize = 1 << 18;
+/// A zstd frame may ask for a window of up to 128 MiB, which is what `zstd --ultra --long` writes; one that
+/// asks for more is refused before anything is allocated.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 pub type Sha256Bytes = [u8; 32];
 
@@ -25,22 +29,21 @@ pub struct Scratch {
     input: Vec<u8>,
     output: Vec<u8>,
     inflater: libdeflater::Decompressor,
+    /// Made when the first member needs it.
+    zstd: Option<Decoder<'static>>,
     wants_sha256: bool,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self {
-            input: Vec::new(),
-            output: Vec::new(),
-            inflater: libdeflater::Decompressor::new(),
-            wants_sha256: true,
-        }
+        let inflater = libdeflater::Decompressor::new();
+        Self { input: Vec::new(), output: Vec::new(), inflater, zstd: None, wants_sha256: true }
     }
 }
 
 impl Scratch {
     /// For members whose SHA-256 nobody wants: it takes longer than everything else that is computed.
+    #[must_use]
     pub fn without_sha256() -> Self {
         Self { wants_sha256: false, ..Self::default() }
     }
@@ -59,26 +62,26 @@ pub fn unpack_member(
     job: &Job,
 ) -> Result<Sha256Bytes> {
     let entry = directory.entry(index);
-    let start = data_start(directory, index, chunks, &mut scratch.input)?;
+    let local = local_header(directory, index, chunks, &mut scratch.input)?;
     let mut data = Vec::with_capacity(chunks.len());
-    cut(chunks, start, entry.compressed_bytes, &mut data);
-    if entry.is_directory() {
-        staging.make_directory(&entry.name())?;
-        return Ok(Sha256::digest([]).into());
-    }
-    if entry.bytes > ONE_SHOT_BYTES && entry.method() == Method::Deflated {
+    cut(chunks, local.data_start, entry.compressed_bytes, &mut data);
+    check_trailer(directory, index, local, chunks)?;
+    if entry.bytes > ONE_SHOT_BYTES && entry.method() != Method::Stored {
         let mut unpacker = Unpacker::create(&entry, staging)?;
         unpacker.wants_sha256 = scratch.wants_sha256;
         for slice in data {
             job.check()?;
-            unpacker.push(directory, &entry, slice)?;
+            if let Err(error) = unpacker.push(directory, &entry, slice) {
+                unpacker.discard(staging);
+                return Err(error);
+            }
         }
         return unpacker.finish(directory, &entry, staging);
     }
     let wants_sha256 = scratch.wants_sha256;
     let contents: &[&[u8]] = match entry.method() {
         Method::Stored => &data,
-        Method::Deflated => &[inflate(directory, &entry, &data, scratch)?],
+        Method::Deflated | Method::Zstd => &[inflate(directory, &entry, &data, scratch)?],
     };
     let (mut crc32, mut sha256) = (crc32fast::Hasher::new(), Sha256::new());
     for slice in contents {
@@ -92,26 +95,47 @@ pub fn unpack_member(
     }
     check_crc32(directory, &entry, crc32)?;
     let name = entry.name();
+    if entry.is_directory() {
+        // Validated to have no contents.
+        staging.make_directory(&name)?;
+        return Ok(sha256.finalize().into());
+    }
     let mut file = staging.create(&name)?;
     write_slices(&mut file, contents)
         .map_err(|source| Error::storage("write", &staging.path(&name), &source))?;
     Ok(sha256.finalize().into())
 }
 
-/// Where the data starts in the extent that `chunks` hold.
-fn data_start(directory: &Directory, index: usize, chunks: &[Bytes], scratch: &mut Vec<u8>) -> Result<usize> {
-    if let Some(start) = directory.data_start(index, chunks.first().map_or(&[], |chunk| chunk))? {
-        return Ok(start);
+/// The local header at the start of the extent that `chunks` hold.
+fn local_header(
+    directory: &Directory,
+    index: usize,
+    chunks: &[Bytes],
+    scratch: &mut Vec<u8>,
+) -> Result<Local> {
+    if let Some(local) = directory.local(index, chunks.first().map_or(&[], |chunk| chunk))? {
+        return Ok(local);
     }
     // The header lies across chunks: join as many as it takes.
     scratch.clear();
     for chunk in chunks {
         scratch.extend_from_slice(chunk);
-        if let Some(start) = directory.data_start(index, scratch)? {
-            return Ok(start);
+        if let Some(local) = directory.local(index, scratch)? {
+            return Ok(local);
         }
     }
     Err(directory.refuse_member(&directory.entry(index), "its local header is cut off"))
+}
+
+/// Checks what follows the data.
+fn check_trailer(directory: &Directory, index: usize, local: Local, chunks: &[Bytes]) -> Result<()> {
+    let compressed_bytes = directory.entry(index).compressed_bytes;
+    // The header was checked to leave that much room, so this is an offset within the chunks.
+    let end = local.data_start + usize::try_from(compressed_bytes).unwrap_or(usize::MAX);
+    let mut slices = Vec::new();
+    cut(chunks, end, TRAILER_BYTES as u64, &mut slices);
+    let trailer: Vec<u8> = slices.concat();
+    directory.check_trailer(index, local, &trailer)
 }
 
 /// The `length` bytes from `start` on, as slices.
@@ -140,7 +164,7 @@ fn inflate<'a>(
     data: &[&[u8]],
     scratch: &'a mut Scratch,
 ) -> Result<&'a [u8]> {
-    let Scratch { input, output, inflater, .. } = scratch;
+    let Scratch { input, output, inflater, zstd, .. } = scratch;
     let input = match data {
         [] => &[],
         [only] => *only,
@@ -157,15 +181,57 @@ fn inflate<'a>(
     if output.len() < size {
         output.resize(size, 0);
     }
-    match inflater.deflate_decompress(input, &mut output[..size]) {
-        Ok(written) if written == size => Ok(&output[..size]),
-        Ok(_) | Err(libdeflater::DecompressionError::InsufficientSpace) => {
-            Err(directory.refuse_member(entry, "it unpacks to another size than declared"))
-        }
+    let output = &mut output[..size];
+    let other_size = || directory.refuse_member(entry, "it unpacks to another size than declared");
+    if entry.method() == Method::Zstd {
+        return match unzstd(zstd, input, output) {
+            Ok(true) => Ok(output),
+            Ok(false) => Err(other_size()),
+            Err(source) => Err(zstd_damaged(directory, entry, &source)),
+        };
+    }
+    match inflater.deflate_decompress(input, output) {
+        Ok(written) if written == size => Ok(output),
+        Ok(_) | Err(libdeflater::DecompressionError::InsufficientSpace) => Err(other_size()),
         Err(libdeflater::DecompressionError::BadData) => {
             Err(directory.refuse_member(entry, "its deflate data is damaged"))
         }
     }
+}
+
+/// Whether the frames of `input` unpack to exactly `output`.  By the streaming call, which has a limit for
+/// the window where the one for whole buffers has none.
+fn unzstd(kept: &mut Option<Decoder<'static>>, input: &[u8], output: &mut [u8]) -> std::io::Result<bool> {
+    let decoder = match kept {
+        Some(decoder) => {
+            decoder.reinit()?;
+            decoder
+        }
+        None => kept.insert(new_decoder()?),
+    };
+    let (mut taken, mut given, mut ended) = (0, 0, false);
+    loop {
+        if ended && taken == input.len() {
+            return Ok(given == output.len());
+        }
+        let step = decoder.run_on_buffers(&input[taken..], &mut output[given..])?;
+        if step.bytes_read == 0 && step.bytes_written == 0 {
+            return Ok(false);
+        }
+        taken += step.bytes_read;
+        given += step.bytes_written;
+        ended = step.remaining == 0;
+    }
+}
+
+fn new_decoder() -> std::io::Result<Decoder<'static>> {
+    let mut decoder = Decoder::new()?;
+    decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))?;
+    Ok(decoder)
+}
+
+fn zstd_damaged(directory: &Directory, entry: &Entry<'_>, source: &std::io::Error) -> Error {
+    directory.refuse_member(entry, &format!("its zstd data is damaged, or unpacks to more: {source}"))
 }
 
 fn check_crc32(directory: &Directory, entry: &Entry<'_>, crc32: crc32fast::Hasher) -> Result<()> {
@@ -196,23 +262,82 @@ pub(crate) fn write_slices(file: &mut File, slices: &[&[u8]]) -> std::io::Result
 
 /// A member that is unpacked bit by bit, because it is too large for one call or for the window.
 pub struct Unpacker {
-    inflate: Option<Box<Decompress>>,
+    inflate: Inflate,
     buffer: Vec<u8>,
-    file: File,
+    /// None for a folder, which takes no bytes.
+    file: Option<File>,
     path: PathBuf,
     name: String,
     pub crc32: crc32fast::Hasher,
     pub sha256: Sha256,
     wants_sha256: bool,
     pub produced: u64,
-    ended: bool,
+}
+
+enum Inflate {
+    Stored,
+    Deflated {
+        state: Box<Decompress>,
+        ended: bool,
+    },
+    /// `ended` is true between frames: there may be several.
+    Zstd {
+        state: Box<Decoder<'static>>,
+        ended: bool,
+    },
+}
+
+impl Inflate {
+    fn new(method: Method, path: &Path) -> Result<Self> {
+        // What can fail is the allocation.
+        let refused = |source| Error::storage("unpack", path, &source);
+        Ok(match method {
+            Method::Stored => Self::Stored,
+            Method::Deflated => Self::Deflated { state: Box::new(Decompress::new(false)), ended: false },
+            Method::Zstd => Self::Zstd { state: Box::new(new_decoder().map_err(refused)?), ended: false },
+        })
+    }
+
+    /// Unpacks some of `data` into `buffer`: how much was taken and how much was given, both zero when
+    /// there is nothing more to do.
+    fn step(&mut self, data: &[u8], buffer: &mut [u8]) -> std::io::Result<(usize, usize)> {
+        match self {
+            Self::Deflated { ended: true, .. } | Self::Stored => Ok((0, 0)),
+            Self::Deflated { state, ended } => {
+                let (before_in, before_out) = (state.total_in(), state.total_out());
+                let status = state.decompress(data, buffer, FlushDecompress::None)?;
+                *ended = status == Status::StreamEnd;
+                let taken = usize::try_from(state.total_in() - before_in).unwrap_or(0);
+                Ok((taken, usize::try_from(state.total_out() - before_out).unwrap_or(0)))
+            }
+            // More of nothing behind the end of a frame would begin another one.
+            Self::Zstd { ended: true, .. } if data.is_empty() => Ok((0, 0)),
+            Self::Zstd { state, ended } => {
+                let done = state.run_on_buffers(data, buffer)?;
+                *ended = done.remaining == 0;
+                Ok((done.bytes_read, done.bytes_written))
+            }
+        }
+    }
+
+    fn ended(&self) -> bool {
+        match self {
+            Self::Stored => true,
+            Self::Deflated { ended, .. } | Self::Zstd { ended, .. } => *ended,
+        }
+    }
 }
 
 impl Unpacker {
     pub fn create(entry: &Entry<'_>, staging: &Staging) -> Result<Self> {
         let name = entry.name();
-        let file = staging.create(&name)?;
-        Ok(Self::over(entry, staging, name, file))
+        let file = if entry.is_directory() {
+            staging.make_directory(&name)?;
+            None
+        } else {
+            Some(staging.create(&name)?)
+        };
+        Self::over(entry, staging, name, file)
     }
 
     /// Goes on with a stored member of which `produced` bytes are on disk.
@@ -223,6 +348,9 @@ impl Unpacker {
         crc32: u32,
         sha256: Sha256,
     ) -> Result<Option<Self>> {
+        if entry.is_directory() {
+            return Self::create(entry, staging).map(Some);
+        }
         let name = entry.name();
         let mut file = staging.reopen(&name)?;
         let refused = |source: &std::io::Error| Error::storage("resume", &staging.path(&name), source);
@@ -232,42 +360,43 @@ impl Unpacker {
         file.set_len(produced).map_err(|source| refused(&source))?;
         std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(produced))
             .map_err(|source| refused(&source))?;
-        let mut unpacker = Self::over(entry, staging, name, file);
+        let mut unpacker = Self::over(entry, staging, name, Some(file))?;
         unpacker.produced = produced;
         unpacker.crc32 = crc32fast::Hasher::new_with_initial_len(crc32, produced);
         unpacker.sha256 = sha256;
         Ok(Some(unpacker))
     }
 
-    fn over(entry: &Entry<'_>, staging: &Staging, name: String, file: File) -> Self {
-        let deflated = entry.method() == Method::Deflated;
-        Self {
-            inflate: deflated.then(|| Box::new(Decompress::new(false))),
-            buffer: if deflated { vec![0; INFLATE_BUFFER_BYTES] } else { Vec::new() },
-            path: staging.path(&name),
+    fn over(entry: &Entry<'_>, staging: &Staging, name: String, file: Option<File>) -> Result<Self> {
+        let path = staging.path(&name);
+        let inflate = Inflate::new(entry.method(), &path)?;
+        let stored = matches!(inflate, Inflate::Stored);
+        Ok(Self {
+            inflate,
+            buffer: if stored { Vec::new() } else { vec![0; INFLATE_BUFFER_BYTES] },
+            path,
             file,
             name,
             crc32: crc32fast::Hasher::new(),
             sha256: Sha256::new(),
             wants_sha256: true,
             produced: 0,
-            ended: false,
-        }
+        })
     }
 
     /// Its `finish` then returns the SHA-256 of nothing.
+    #[must_use]
     pub fn without_sha256(self) -> Self {
         Self { wants_sha256: false, ..self }
     }
 
     /// Takes the next bytes of the member's data.
     pub fn push(&mut self, directory: &Directory, entry: &Entry<'_>, data: &[u8]) -> Result<()> {
-        let Some(mut inflate) = self.inflate.take() else {
+        if matches!(self.inflate, Inflate::Stored) {
             return self.emit(directory, entry, data);
-        };
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let result = self.inflate_into(directory, entry, &mut inflate, &mut buffer, data);
-        self.inflate = Some(inflate);
+        let result = self.inflate_into(directory, entry, &mut buffer, data);
         self.buffer = buffer;
         result
     }
@@ -276,25 +405,21 @@ impl Unpacker {
         &mut self,
         directory: &Directory,
         entry: &Entry<'_>,
-        inflate: &mut Decompress,
         buffer: &mut [u8],
         mut data: &[u8],
     ) -> Result<()> {
-        while !self.ended {
-            let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
-            let status = inflate
-                .decompress(data, buffer, FlushDecompress::None)
-                .map_err(|_| directory.refuse_member(entry, "its deflate data is damaged"))?;
-            let taken = usize::try_from(inflate.total_in() - before_in).unwrap_or(0);
-            let written = usize::try_from(inflate.total_out() - before_out).unwrap_or(0);
+        loop {
+            let (taken, written) =
+                self.inflate.step(data, buffer).map_err(|source| match entry.method() {
+                    Method::Zstd => zstd_damaged(directory, entry, &source),
+                    _ => directory.refuse_member(entry, "its deflate data is damaged"),
+                })?;
             data = &data[taken..];
             self.emit(directory, entry, &buffer[..written])?;
-            self.ended = status == Status::StreamEnd;
             if taken == 0 && written == 0 || data.is_empty() && written < buffer.len() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn emit(&mut self, directory: &Directory, entry: &Entry<'_>, data: &[u8]) -> Result<()> {
@@ -308,23 +433,31 @@ impl Unpacker {
                 self.sha256.update(block);
             }
         }
-        self.file.write_all(data).map_err(|source| Error::storage("write", &self.path, &source))
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(data).map_err(|source| Error::storage("write", &self.path, &source))
     }
 
     /// Checks size and CRC-32; a member that fails leaves no file.
     pub fn finish(self, directory: &Directory, entry: &Entry<'_>, staging: &Staging) -> Result<Sha256Bytes> {
-        let sound = if self.produced == entry.bytes {
-            check_crc32(directory, entry, self.crc32)
+        let sound = if self.produced != entry.bytes {
+            let reason = format!("it unpacks to {} bytes, {} are declared", self.produced, entry.bytes);
+            Err(directory.refuse_member(entry, &reason))
+        } else if !self.inflate.ended() {
+            Err(directory.refuse_member(entry, "its compressed data has no end"))
         } else {
-            Err(directory.refuse_member(
-                entry,
-                &format!("it unpacks to {} bytes, {} are declared", self.produced, entry.bytes),
-            ))
+            check_crc32(directory, entry, self.crc32.clone())
         };
         if let Err(error) = sound {
-            staging.remove(&self.name);
+            self.discard(staging);
             return Err(error);
         }
         Ok(self.sha256.finalize().into())
+    }
+
+    /// Leaves no file.
+    pub fn discard(self, staging: &Staging) {
+        if self.file.is_some() {
+            staging.remove(&self.name);
+        }
     }
 }

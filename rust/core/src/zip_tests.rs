@@ -4,6 +4,7 @@ use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
 
 use super::*;
+use crate::policy::Policy;
 
 /// An archive made by the `zip` crate, the independent writer of these tests.
 fn archive(members: &[(&str, &[u8], CompressionMethod)]) -> Vec<u8> {
@@ -52,7 +53,7 @@ fn every_member_has_name_sizes_and_extent() {
     for index in 0..directory.len() {
         let (from, to) = directory.extent(index);
         assert_eq!(from, end);
-        assert!(directory.data_start(index, &bytes[usize::try_from(from).unwrap()..]).unwrap().is_some());
+        assert!(directory.local(index, &bytes[usize::try_from(from).unwrap()..]).unwrap().is_some());
         end = to;
     }
     assert_eq!(end, directory.start());
@@ -60,14 +61,22 @@ fn every_member_has_name_sizes_and_extent() {
 
 #[test]
 fn a_short_tail_says_from_where_it_needs_more() {
-    let bytes = sample();
-    let total = bytes.len() as u64;
+    // A directory longer than the longest tail that is looked at for end records.
+    let names: Vec<String> = (0..800).map(|i| format!("{i}{}", "x".repeat(150))).collect();
+    let members: Vec<_> =
+        names.iter().map(|name| (name.as_str(), &b"1"[..], CompressionMethod::Stored)).collect();
+    let bytes = archive(&members);
     let whole = parse(&bytes).unwrap();
-    let tail = Bytes::copy_from_slice(&bytes[bytes.len() - 30..]);
-    match Directory::parse("test", &tail, total, &Policy::default()).unwrap() {
-        Parsed::NeedFrom(offset) => assert_eq!(offset, whole.start()),
-        Parsed::Complete(_) => panic!("30 bytes cannot hold this directory"),
-    }
+    let need = |length: usize| {
+        let tail = Bytes::copy_from_slice(&bytes[bytes.len() - length..]);
+        match Directory::parse("test", &tail, bytes.len() as u64, &Policy::default()).unwrap() {
+            Parsed::NeedFrom(offset) => offset,
+            Parsed::Complete(_) => panic!("{length} bytes cannot hold this directory"),
+        }
+    };
+    let reach = 22 + 65_535;
+    assert_eq!(need(30), (bytes.len() - reach) as u64);
+    assert_eq!(need(reach), whole.start());
 }
 
 #[test]
@@ -167,8 +176,8 @@ fn archives_that_get_in_each_others_way_are_refused() {
     let of = |name: &str| parse(&archive(&[(name, b"1", CompressionMethod::Stored)])).unwrap();
     let told = |a: &Directory, b: &Directory| check_disjoint(&[a, b]).map_err(|error| error.to_string());
     assert_eq!(told(&of("a/x"), &of("a/y")), Ok(()));
-    assert!(told(&of("a/x"), &of("a/x")).unwrap_err().contains("another archive has a file"));
-    assert!(told(&of("a"), &of("a/x")).unwrap_err().contains("has a directory"));
+    assert!(told(&of("a/x"), &of("a/x")).unwrap_err().contains("occurs twice: \"a/x\" of another archive"));
+    assert!(told(&of("a"), &of("a/x")).unwrap_err().contains("needs a directory"));
 }
 
 #[test]
@@ -181,7 +190,7 @@ fn a_local_header_that_contradicts_the_directory_is_refused() {
     {
         let mut head = bytes[at..].to_vec();
         head[field] ^= 1;
-        let error = directory.data_start(1, &head).unwrap_err().to_string();
+        let error = directory.local(1, &head).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }

@@ -1,0 +1,94 @@
+"""How many connections to use: fewer where a host refuses them, more where each of them is held back.
+
+Decisions only: times, rates and counts come in, numbers go out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Crowd"]
+
+GROW_SECONDS = 2.0
+"""A number of connections is judged by the rate over this long: several spans of each."""
+
+GROW_FACTOR = 1.5
+"""From 16: 24, 36, 54, 64."""
+
+GROW_GAIN = 1.12
+"""What half as many connections more must bring to be kept.  A host that limits each connection gives 1.5; a
+link that is full gives 1, and its rate swings by some percent."""
+
+BUSY_SHARE = 0.75
+"""So many connections must be at work for a rate to say anything: some are always between two spans."""
+
+REFUSED_SECONDS = 10.0
+"""After so long without a refusal a host is tried with one connection more."""
+
+
+@dataclass(slots=True)
+class _Host:
+    allowed: int
+    since: float
+
+
+@dataclass(slots=True)
+class Crowd:
+    """The number of connections of one run: at first ``start``, never more than ``most``."""
+
+    start: int
+    most: int
+    level: int = field(init=False)
+    _hosts: dict[str, _Host] = field(init=False, default_factory=dict)
+    _rate_before: float = field(init=False, default=0.0)
+    _level_before: int = field(init=False, default=0)
+    _judged_at: float | None = field(init=False, default=None)
+    _bytes_then: int = field(init=False, default=0)
+    _is_settled: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.level = self.start
+        self._is_settled = self.start >= self.most
+
+    def refused(self, host: str, accepted: int, now: float) -> bool:
+        """``host`` refused a connection while it served ``accepted``; True the first time, which is news."""
+        is_news = host not in self._hosts
+        self._hosts[host] = _Host(max(1, accepted), now)
+        # A host that wants fewer is not to be asked with more.
+        self._is_settled = True
+        return is_news
+
+    def room(self, host: str, used: int, now: float) -> bool:
+        """Whether ``host``, with ``used`` connections, may get another one."""
+        known = self._hosts.get(host)
+        if known is None:
+            return True
+        if now - known.since >= REFUSED_SECONDS:
+            known.allowed, known.since = known.allowed + 1, now
+        return used < known.allowed
+
+    def measured(self, total_bytes: int, busy: int, now: float) -> bool:
+        """Judge the present number by what has come in; True when it has just grown.
+
+        ``busy`` connections are at work.  Called several times a second.
+        """
+        if self._is_settled:
+            return False
+        if busy < BUSY_SHARE * self.level or self._judged_at is None:
+            # Something else is the limit: the window, the disk, or that little is left.
+            self._judged_at, self._bytes_then = now, total_bytes
+            return False
+        seconds = now - self._judged_at
+        if seconds < GROW_SECONDS:
+            return False
+        rate = (total_bytes - self._bytes_then) / seconds
+        self._judged_at, self._bytes_then = now, total_bytes
+        if self._rate_before and rate < GROW_GAIN * self._rate_before:
+            self.level, self._is_settled = self._level_before, True
+            return False
+        if self.level >= self.most:
+            self._is_settled = True
+            return False
+        self._rate_before, self._level_before = rate, self.level
+        self.level = min(self.most, max(self.level + 1, int(self.level * GROW_FACTOR)))
+        return True

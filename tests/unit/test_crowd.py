@@ -1,0 +1,80 @@
+"""How many connections: decisions over made-up rates."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fdf256_fast.crowd import GROW_SECONDS, REFUSED_SECONDS, Crowd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MEGABYTE = 1_000_000
+
+
+def watched(crowd: Crowd, rate: Callable[[int], float], seconds: float = 60.0) -> list[int]:
+    """The levels that ``crowd`` goes through when ``rate`` (bytes per second) depends on the level."""
+    levels = [crowd.level]
+    total = 0.0
+    for step in range(int(seconds * 10)):
+        total += rate(crowd.level) / 10
+        crowd.measured(int(total), crowd.level, step / 10)
+        if crowd.level != levels[-1]:
+            levels.append(crowd.level)
+    return levels
+
+
+def test_a_host_that_limits_each_connection_gets_more_of_them() -> None:
+    assert watched(Crowd(16, 64), lambda level: level * MEGABYTE) == [16, 24, 36, 54, 64]
+
+
+def test_a_full_link_keeps_the_number() -> None:
+    assert watched(Crowd(16, 64), lambda _: 100 * MEGABYTE) == [16, 24, 16]
+
+
+@pytest.mark.parametrize("enough", [20, 30, 50])
+def test_it_stops_where_more_bring_nothing(enough: int) -> None:
+    levels = watched(Crowd(16, 64), lambda level: min(level, enough) * MEGABYTE)
+    assert levels[-1] < 64
+    assert min(levels[-1], enough) >= 0.7 * enough
+
+
+def test_a_number_that_was_asked_for_stays() -> None:
+    assert watched(Crowd(4, 4), lambda level: level * MEGABYTE) == [4]
+
+
+def test_connections_that_wait_for_something_else_say_nothing() -> None:
+    crowd = Crowd(16, 64)
+    for step in range(600):
+        crowd.measured(step * MEGABYTE, 8, step / 10)
+    assert crowd.level == 16
+
+
+def test_a_host_that_refuses_gets_no_more_than_it_served() -> None:
+    crowd = Crowd(16, 64)
+    assert crowd.refused("a", 3, 0.0)
+    assert not crowd.refused("a", 3, 0.1)
+    assert crowd.room("a", 2, 0.2)
+    assert not crowd.room("a", 3, 0.2)
+    assert crowd.room("b", 15, 0.2)
+
+
+def test_a_host_that_refused_is_tried_again_with_one_more() -> None:
+    crowd = Crowd(16, 64)
+    crowd.refused("a", 3, 0.0)
+    moments = itertools.count(1)
+    used = 3
+    while used < 6:
+        now = next(moments) * (REFUSED_SECONDS / 2)
+        if crowd.room("a", used, now):
+            used += 1
+    assert used == 6
+
+
+def test_a_host_that_refuses_is_not_asked_with_more() -> None:
+    crowd = Crowd(16, 64)
+    crowd.refused("a", 3, 0.0)
+    assert watched(crowd, lambda level: level * MEGABYTE, 4 * GROW_SECONDS) == [16]
