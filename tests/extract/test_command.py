@@ -25,6 +25,8 @@ from tests.integration.runs import Recorder, command, ended, started
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from blockbuster import BlockBuster
+
 MANY = {f"m{number % 7}/{number}.bin": bytes_of(20_000, number) for number in range(2000)}
 
 
@@ -144,7 +146,11 @@ def test_a_digest_is_checked_before_anything_appears(archive: Path, tmp_path: Pa
         fdf.extract([archive, archive], tmp_path / "two", digest=f"sha256:{right}")
 
 
-async def test_it_works_inside_a_running_loop_and_awaited(archive: Path, tmp_path: Path) -> None:
+async def test_it_works_inside_a_running_loop_and_awaited(
+    archive: Path, tmp_path: Path, loop_watch: BlockBuster
+) -> None:
+    # To block is what this call is for.
+    loop_watch.functions["threading.Lock.acquire"].can_block_in("fdf256_fast/sync.py", "call")
     assert fdf.extract(str(archive), tmp_path / "one").files == len(MEMBERS)
     recorder = Recorder()
     report = await fdf.extract_async(archive, tmp_path / "two", progress=recorder)

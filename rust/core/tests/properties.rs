@@ -113,6 +113,9 @@ fn write_seeds() {
         let data = maker::compressed(method, &maker::pattern(700));
         write("member_data", number, &[&[0, number, 0, 1][..], &data].concat());
     }
+    for seals in 0..2 {
+        write("tar_reader", seals, &[&[2, 0, seals][..], &bodies::tar::sample()].concat());
+    }
     for (number, name) in (0..).zip(["folder/file", "\u{e9}/\u{130}.txt", "COM1", "a\u{202e}b"]) {
         write("member_name", number, &[&[1, 1][..], name.as_bytes()].concat());
     }
