@@ -270,10 +270,14 @@ async def _working_folder(folder: Path) -> AsyncIterator[Path]:
     made = await asyncio.to_thread(_missing, folder)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_unbroken, _remove_empty, made)
-        # To its end even when cancelled: the stack then lets go of a lock that was just taken.
-        await unbroken(stack.enter_async_context(workspace.locked()))
         work = workspace.home / "extract"
-        stack.push_async_callback(_unbroken, _clean, workspace, work)
+
+        async def enter() -> None:
+            await stack.enter_async_context(workspace.locked())
+            stack.push_async_callback(_unbroken, _clean, workspace, work)
+
+        # To its end even when cancelled: the stack then lets go of a lock that was just taken.
+        await unbroken(enter())
         # A run that was killed may have left files that are in no archive of this one.
         await _unbroken(_remove, work)
         yield work

@@ -19,11 +19,7 @@ impl Buffers {
     /// `count` buffers of `bytes` each; they are allocated when first used.
     #[must_use]
     pub fn new(count: usize, bytes: usize) -> Arc<Self> {
-        Arc::new(Self {
-            bytes,
-            state: Mutex::new(vec![Vec::new(); count]),
-            returned: Condvar::new(),
-        })
+        Arc::new(Self { bytes, state: Mutex::new(vec![Vec::new(); count]), returned: Condvar::new() })
     }
 
     /// A buffer of full length, with whatever was in it; None once `stopped`.

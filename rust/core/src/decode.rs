@@ -178,8 +178,7 @@ impl<R: BufRead> Read for XzStreams<R> {
             let input = self.source.fill_buf()?;
             let at_end = input.is_empty();
             let (before_in, before_out) = (stream.total_in(), stream.total_out());
-            let status =
-                stream.process(input, buffer, if at_end { Action::Finish } else { Action::Run })?;
+            let status = stream.process(input, buffer, if at_end { Action::Finish } else { Action::Run })?;
             let consumed = usize::try_from(stream.total_in() - before_in).unwrap_or(usize::MAX);
             let written = usize::try_from(stream.total_out() - before_out).unwrap_or(usize::MAX);
             self.source.consume(consumed);

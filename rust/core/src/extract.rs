@@ -85,7 +85,8 @@ impl LocalArchive {
             return refuse("it is a device, not a file");
         }
         let file = File::open(path).map_err(refused)?;
-        let total = kind.is_file().then(|| file.metadata().map(|data| data.len())).transpose().map_err(refused)?;
+        let total =
+            kind.is_file().then(|| file.metadata().map(|data| data.len())).transpose().map_err(refused)?;
         let mut archive = Self {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -99,12 +100,16 @@ impl LocalArchive {
         };
         archive.head = archive.read_head(job)?;
         archive.format = match (Format::of(&archive.head), total) {
-            (Some(Format::Zip), None) => return refuse("a zip cannot be read from a pipe: its directory is at its end"),
+            (Some(Format::Zip), None) => {
+                return refuse("a zip cannot be read from a pipe: its directory is at its end");
+            }
             (Some(format), _) => format,
             (None, Some(total)) if archive.ends_like_a_zip(total)? => Format::Zip,
             (None, _) if archive.head.is_empty() => return refuse("it is empty"),
             (None, _) => {
-                return refuse("it is neither a zip nor a tar, nor a tar compressed by gzip, zstd, xz or bzip2");
+                return refuse(
+                    "it is neither a zip nor a tar, nor a tar compressed by gzip, zstd, xz or bzip2",
+                );
             }
         };
         if let (Format::Zip, Some(total)) = (archive.format, total) {
@@ -196,7 +201,8 @@ impl LocalArchive {
     /// # Errors
     /// `Member`, `Archive`, `Digest`, `Storage`, `Cancelled`.
     pub fn unpack(&self, goal: &Goal, job: &Job) -> Result<()> {
-        let course = Course { job: job.clone(), failure: Mutex::default(), has_failed: AtomicBool::new(false) };
+        let course =
+            Course { job: job.clone(), failure: Mutex::default(), has_failed: AtomicBool::new(false) };
         std::thread::scope(|scope| {
             if let Some((algorithm, value)) = &goal.digest {
                 let course = &course;
@@ -215,7 +221,8 @@ impl LocalArchive {
         let mut hasher = Hasher::new(algorithm);
         let mut buffer = vec![0; READ_BYTES];
         let mut offset = 0;
-        let total = self.total.ok_or_else(|| Error::Unusable("the digest of a pipe cannot be checked".into()))?;
+        let total =
+            self.total.ok_or_else(|| Error::Unusable("the digest of a pipe cannot be checked".into()))?;
         while offset < total {
             course.check()?;
             let count = buffer.len().min(usize::try_from(total - offset).unwrap_or(usize::MAX));

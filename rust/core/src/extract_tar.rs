@@ -132,19 +132,9 @@ enum Current {
 }
 
 impl<'a> Parser<'a> {
-    fn new(
-        archive: &'a LocalArchive,
-        goal: &'a Goal,
-        course: &'a Course,
-        tasks: SyncSender<Task>,
-    ) -> Self {
-        let reader = Reader::new(
-            &archive.name,
-            goal.number,
-            archive.policy,
-            Arc::clone(&goal.names),
-            archive.total,
-        );
+    fn new(archive: &'a LocalArchive, goal: &'a Goal, course: &'a Course, tasks: SyncSender<Task>) -> Self {
+        let reader =
+            Reader::new(&archive.name, goal.number, archive.policy, Arc::clone(&goal.names), archive.total);
         let current = Current::None;
         Self { archive, goal, course, tasks, reader, batch: Vec::new(), batch_bytes: 0, current }
     }
@@ -276,4 +266,3 @@ impl Task {
         }
     }
 }
-

@@ -84,12 +84,7 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(
-        archive: &'a LocalArchive,
-        directory: &'a Directory,
-        goal: &'a Goal,
-        course: &'a Course,
-    ) -> Self {
+    fn new(archive: &'a LocalArchive, directory: &'a Directory, goal: &'a Goal, course: &'a Course) -> Self {
         Self { archive, directory, goal, course, scratch: Scratch::without_sha256() }
     }
 

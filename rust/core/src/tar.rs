@@ -76,9 +76,19 @@ struct Pending {
 #[derive(Debug)]
 enum State {
     Header,
-    Extension { kind: Kind, left: u64, padding: u64, raw: Vec<u8> },
-    Data { left: u64, padding: u64 },
-    Padding { left: u64 },
+    Extension {
+        kind: Kind,
+        left: u64,
+        padding: u64,
+        raw: Vec<u8>,
+    },
+    Data {
+        left: u64,
+        padding: u64,
+    },
+    Padding {
+        left: u64,
+    },
     /// Behind the first zero block only zeros may follow.
     End,
 }
@@ -179,10 +189,10 @@ impl Reader {
                     .refuse_member(member, &format!("the archive is cut off {left} bytes before its end"))),
                 None => unreachable!("data belong to a member"),
             },
-            _ => Err(self.refuse(
-                self.offset,
-                "it is cut off: the mark at its end (512 zero bytes) is missing",
-            )),
+            _ => {
+                Err(self
+                    .refuse(self.offset, "it is cut off: the mark at its end (512 zero bytes) is missing"))
+            }
         }
     }
 
@@ -331,11 +341,7 @@ impl Reader {
         }
         self.members += 1;
         let member = Member { name: without_here(&name).to_owned(), bytes, offset };
-        if parsed.kind == Kind::Directory {
-            self.directory(member)
-        } else {
-            self.file(member)
-        }
+        if parsed.kind == Kind::Directory { self.directory(member) } else { self.file(member) }
     }
 
     fn directory(&mut self, mut member: Member) -> Result<Event<'static>> {
