@@ -6,7 +6,6 @@ bytes.  Between the two, the caller sees all archives at once and can refuse bef
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,15 +86,13 @@ class ArchiveRun:
     async def _take_up_verified(self) -> str:
         """Use what an earlier run has finished; returns what is wrong with it, or nothing."""
         workspace, name = self._shared.workspace, self.archive.name
-        if self._shared.keep_archives and not await asyncio.to_thread(
-            (workspace.archives / self.archive.file_name).is_file
-        ):
+        if self._shared.keep_archives and not await in_thread(self._is_kept):
             return "the earlier run did not keep the archive"
         directory = await self._end_reader.kept(name)
         if directory is None:
             return "what an earlier run left of it is damaged"
-        staging = await asyncio.to_thread(Staging, workspace.staging(name))
-        missing = await asyncio.to_thread(directory.first_missing, staging)
+        staging = await in_thread(Staging, workspace.staging(name))
+        missing = await in_thread(directory.first_missing, staging)
         if missing is not None:
             return f"{missing} is no longer in the staging folder as it was left"
         self.directory = directory
@@ -168,11 +165,15 @@ class ArchiveRun:
                 await step()
             except OriginChanged as error:
                 if restart == RESTARTS_MAX:
-                    raise
+                    raise error.as_final() from error
                 await self._forget(error.message)
             except TransferError as error:
-                self._name(error)
-                raise
+                other = None if restart == RESTARTS_MAX else self.sources.second_opinion(error)
+                if other is None:
+                    # Addresses are often opaque; the archive's name is not.
+                    error.message = f"{self.archive.name}: {error.message}"
+                    raise self.sources.explained(error) from error
+                await self._forget(f"{error.message}; {other.name} has another file")
             except IntegrityError as error:
                 # Members that pass and a digest that does not, or a directory that cannot be: whoever
                 # sent this does not have the archive.
@@ -201,15 +202,6 @@ class ArchiveRun:
         self._end_reader = self._new_end_reader()
         await in_thread(self._shared.workspace.forget_archive, name, self.archive.file_name)
         await self._shared.save()
-
-    def _name(self, error: TransferError) -> None:
-        """Add the archive's name, since addresses are often opaque, and what else was wrong."""
-        error.message = f"{self.archive.name}: {error.message}"
-        for source in self.sources.all:
-            if source.damage:
-                error.message += f"; the copy at {source.name} is damaged: {source.damage}"
-            elif source.dead is not None and source.dead is not error:
-                error.message += f"; before that, {source.dead.message}"
 
     def _explained(self, error: IntegrityError) -> Error:
         page = self.sources.best().web_page_hint
@@ -274,9 +266,9 @@ class ArchiveRun:
         feed = self._feed(number, directory.total, cursor=min(frontier, tail_start), end=tail_start)
         self._shared.engine.write(number, tail_start, tail)
         computed = await self._serve(feed)
+        await self._verified(computed or "crc32")
         if self._shared.keep_archives:
             await in_thread(self._keep, self._kept_part())
-        await self._verified(computed or "crc32")
 
     async def _add_unpacking(
         self,
@@ -286,7 +278,7 @@ class ArchiveRun:
         kept: Path | None,
     ) -> int:
         workspace, name = self._shared.workspace, self.archive.name
-        staging = await asyncio.to_thread(Staging, workspace.staging(name))
+        staging = await in_thread(Staging, workspace.staging(name))
 
         def add(saved: str | None) -> int:
             return self._shared.engine.add(
@@ -301,11 +293,11 @@ class ArchiveRun:
 
         saved = self._entry.state
         try:
-            self._number = await asyncio.to_thread(add, saved)
+            self._number = await in_thread(add, saved)
         except ValueError as error:
             self._shared.transfer.tell(f"{error}; {name} starts anew")
             self._entry.state = None
-            self._number = await asyncio.to_thread(add, None)
+            self._number = await in_thread(add, None)
         self._resumed = min(directory.total, self.frontier + self._end_kept_bytes)
         return self._number
 
@@ -334,11 +326,11 @@ class ArchiveRun:
         feed = self._feed(number, directory.total, cursor=0, end=directory.total)
         feed.sources = Sources([local])
         await self._serve(feed)
+        await self._verified(computed or "crc32")
         if self._shared.keep_archives:
             await in_thread(self._keep, spool)
         else:
-            await asyncio.to_thread(spool.unlink)
-        await self._verified(computed or "crc32")
+            await in_thread(spool.unlink)
 
     async def _stream(self, source: Source, spool: Path) -> str | None:
         engine, transfer = self._shared.engine, self._shared.transfer
@@ -346,7 +338,7 @@ class ArchiveRun:
             self._entry.source = source.name
             self._entry.total = answer.total
             add = engine.add
-            number = await asyncio.to_thread(
+            number = await in_thread(
                 lambda: add(
                     self.archive.name,
                     answer.total,
@@ -399,6 +391,14 @@ class ArchiveRun:
         if not self._shared.keep_archives:
             return None
         return self._shared.workspace.kept_part(self.archive.file_name)
+
+    def _is_kept(self) -> bool:
+        """Whether the finished archive is there; an earlier run may have ended just before its last step."""
+        workspace = self._shared.workspace
+        for part in (self._kept_part(), workspace.spool(f"{self.archive.name}.archive")):
+            if part is not None and part.is_file() and part.stat().st_size == self._entry.total:
+                self._keep(part)
+        return (workspace.archives / self.archive.file_name).is_file()
 
     def _keep(self, part: Path | None) -> None:
         assert part is not None

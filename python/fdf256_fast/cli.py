@@ -6,7 +6,6 @@ Nothing heavy is imported before a command runs, so that ``--version`` and ``--h
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import json
 import logging
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from fdf256_fast.errors import Error, UsageError
+from fdf256_fast.errors import Error, StorageError, UsageError, no_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -32,6 +31,7 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 KEPT = "What was verified is kept; the same command goes on from there."
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its status (see the statuses in errors.py; 130 when interrupted)."""
     # Imports make a great many objects and no garbage; looking for it costs a tenth of the start-up.
     gc.disable()
+    _open_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
     wants_json = "--json" in given or os.environ.get("FDF256_JSON", "0").lower() in {"1", "true", "yes", "on"}
     try:
@@ -60,8 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = _failed(error, wants_json=wants_json)
     except BrokenPipeError:
         # Whoever read the output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         status = 1
+    except OSError as error:
+        # Results that cannot be written: the disk behind standard output is full.
+        _drop_output()
+        click.echo(f"error: {error}", err=True)
+        status = StorageError.exit_status
+    except MemoryError:
+        click.echo("error: out of memory. Give less --memory, or fewer --connections.", err=True)
+        status = Error.exit_status
     sys.exit(status)
 
 
@@ -71,6 +80,19 @@ class _Interrupted(click.Abort):
     def __init__(self, words: str) -> None:
         super().__init__(words)
         self.words = words
+
+
+def _open_standard_streams() -> None:
+    """Where standard streams were closed, a file of ours would get their numbers, and whatever is printed."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(opened)
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere, or Python would fail once more at its end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(error: Error, *, wants_json: bool) -> int:
@@ -294,19 +316,43 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _run(job: Coroutine[Any, Any, Report]) -> Report:
-    """Run to the end; Ctrl-C and SIGTERM cancel the work, which keeps what is verified."""
+    """Run to the end; Ctrl-C, SIGTERM and SIGHUP cancel the work, which keeps what is verified."""
 
     async def run() -> Report:
         # What the imports made lives as long as the process: the collector need not look at it again.
         gc.freeze()
         gc.enable()
-        task = asyncio.current_task()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        with contextlib.suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await job
+        # One that is ignored is so on purpose: nohup lets a run outlive its terminal.
+        ends = [end for end in _ENDS if signal.getsignal(end) is not signal.SIG_IGN]
+        for end in ends:
+            loop.add_signal_handler(end, task.cancel)
+        try:
+            return await job
+        except asyncio.CancelledError:
+            for end in ends:
+                # This run is ending already, and shall say so.
+                loop.remove_signal_handler(end)
+                signal.signal(end, signal.SIG_IGN)
+            raise
+        finally:
+            for end in ends:
+                # Not left to the loop, which closes first what the handler needs.
+                loop.remove_signal_handler(end)
 
-    return asyncio.run(run())
+    running = run()
+    try:
+        return asyncio.run(running)
+    except RuntimeError as error:
+        # Even its end takes asyncio a thread, so that our own error may be covered by Python's.
+        if "start new thread" in str(error):
+            raise no_thread(error) from error
+        raise
+    finally:
+        # Ctrl-C may have come before the loop had them; Python would complain that nobody awaited them.
+        running.close()
+        job.close()
 
 
 # ---- commands --------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,9 +35,15 @@ ClientSession = aiohttp.ClientSession
 
 __all__ = ["Answer", "Client", "ClientSession"]
 
+logger = logging.getLogger(__name__)
+
 REDIRECTS_MAX = 10
 READ_BUFFER_BYTES = 1 << 20
 """What aiohttp holds before it stops reading: a quarter of a span, so that reads stay large."""
+
+SECOND_ASK_SECONDS = 5.0
+"""A server that has not begun to answer by then is asked once more: a connection that hangs is far more often
+the reason than a server that needs so long, and that one answers the second time."""
 
 PACED_BUFFER_BYTES = 1 << 16
 """And with a rate limit: what is read in one piece comes at once, whatever the limit."""
@@ -180,13 +188,21 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def get(
-        self, source: Source, span: Span | None = None, *, tail_bytes: int = 0, vouched: bool = False
+        self,
+        source: Source,
+        span: Span | None = None,
+        *,
+        tail_bytes: int = 0,
+        vouched: bool = False,
+        patience_seconds: float = math.inf,
     ) -> AsyncIterator[Answer]:
         """Ask ``source`` for ``span``, for its last ``tail_bytes``, or for everything.
 
         Yields an :class:`Answer` whose ``span`` is what was asked for, or None when the server answers
         with the whole file; a source that has shown to give no ranges is not asked for one.  ``vouched``
         says that a digest will check all that arrives, so that a redirect from https to http is acceptable.
+        ``patience_seconds`` is for silence, where it is less than the timeout.
+
         Raises Transient, StatusError, TransferError or OriginChanged.
         """
         headers: dict[str, str] = {hdrs.ACCEPT_ENCODING: "identity"}
@@ -196,7 +212,8 @@ class Client:
             headers[hdrs.RANGE] = range_header(span)
         elif tail_bytes:
             headers[hdrs.RANGE] = f"bytes=-{tail_bytes}"
-        response = await self._request(source, headers, vouched=vouched)
+        silence = min(patience_seconds, self._timeout_seconds)
+        response = await self._request(source, _Request(headers, silence, vouched))
         try:
             yield _check(response, source, _Asked(span, tail_bytes), self._timeout_seconds)
         finally:
@@ -204,9 +221,7 @@ class Client:
             # back already.
             response.close()
 
-    async def _request(
-        self, source: Source, headers: dict[str, str], *, vouched: bool
-    ) -> aiohttp.ClientResponse:
+    async def _request(self, source: Source, request: _Request) -> aiohttp.ClientResponse:
         """Send it, following redirects; the address they led to is asked directly the next time."""
         while True:
             start = source.resolved
@@ -214,33 +229,26 @@ class Client:
                 # Its signature has expired under all connections at once: one of them asks for a new one.
                 async with self._asking.setdefault(source, asyncio.Lock()):
                     if source.resolved is None:
-                        return await self._follow(source, source.url, headers, vouched=vouched)
+                        return await self._follow(source, source.url, request)
                 continue
-            response = await self._follow(source, start or source.url, headers, vouched=vouched)
+            response = await self._follow(source, start or source.url, request)
             if start is None or response.status not in _EXPIRED:
                 return response
             response.close()
             if source.resolved == start:
                 source.resolved = None
 
-    async def _follow(
-        self, source: Source, url: str, headers: dict[str, str], *, vouched: bool
-    ) -> aiohttp.ClientResponse:
+    async def _follow(self, source: Source, url: str, request: _Request) -> aiohttp.ClientResponse:
         for _ in range(REDIRECTS_MAX + 1):
-            response = await self._send(source, url, headers)
+            response = await self._send(source, url, request)
             if response.status not in _REDIRECTS or hdrs.LOCATION not in response.headers:
                 if url != source.url and response.status < 400:
                     source.resolved = url
                 return response
             response.close()
             source.redirects = True
-            following = urljoin(url, response.headers[hdrs.LOCATION])
-            if urlsplit(following).scheme not in {"http", "https"}:
-                raise TransferError(
-                    f"{source.name} redirects to {redacted(following)}, which is not http",
-                    url=source.name,
-                )
-            if url.startswith("https:") and following.startswith("http:") and not vouched:
+            following = _joined(source, url, response.headers[hdrs.LOCATION])
+            if url.startswith("https:") and following.startswith("http:") and not request.vouched:
                 raise TransferError(
                     f"{source.name} redirects from https to {redacted(following)}",
                     url=source.name,
@@ -252,21 +260,40 @@ class Client:
             url=source.name,
         )
 
-    async def _send(self, source: Source, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def _send(self, source: Source, url: str, request: _Request) -> aiohttp.ClientResponse:
+        """Ask once; and once more, over another connection, when the first is silent from the start."""
+        if self._timeout_seconds > SECOND_ASK_SECONDS:
+            first = asyncio.timeout(SECOND_ASK_SECONDS)
+            try:
+                async with first:
+                    return await self._send_once(source, url, request)
+            except TimeoutError:
+                if not first.expired():
+                    raise
+                logger.info("%s: no answer in %.0f s, asking again", source.name, SECOND_ASK_SECONDS)
+        return await self._send_once(source, url, request)
+
+    async def _send_once(self, source: Source, url: str, request: _Request) -> aiohttp.ClientResponse:
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._timeout_seconds, sock_read=self._timeout_seconds
+            total=None, sock_connect=self._timeout_seconds, sock_read=request.silence_seconds
         )
+        headers = {**request.headers, **self._credentials.headers(url, source.url)}
         proxy = self._credentials.proxy(url)
+        proxy_headers: dict[str, str] = {}
+        if proxy is not None and proxy.authorization is not None:
+            # A plain request goes to the proxy as it is; for TLS, only the one that opens the tunnel does.
+            own = headers if urlsplit(url).scheme == "http" else proxy_headers
+            own[hdrs.PROXY_AUTHORIZATION] = proxy.authorization
         try:
             return await self._session.get(
                 without_user(url),
-                headers={**headers, **self._credentials.headers(url, source.url)},
+                headers=headers,
                 allow_redirects=False,
                 auto_decompress=False,
                 timeout=timeout,
                 read_bufsize=self._read_bytes,
                 proxy=proxy.url if proxy else None,
-                proxy_auth=aiohttp.BasicAuth(proxy.user, proxy.password) if proxy and proxy.user else None,
+                proxy_headers=proxy_headers if proxy else None,
             )
         except aiohttp.ClientConnectorCertificateError as error:
             raise TransferError(
@@ -278,6 +305,15 @@ class Client:
             raise TransferError(f"{redacted(url)} is not a URL that can be asked", url=source.name) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _transient(error, source, crowded=True) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What goes out, wherever redirects lead."""
+
+    headers: dict[str, str]
+    silence_seconds: float
+    vouched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,8 +419,9 @@ def _check_whole(response: aiohttp.ClientResponse, source: Source, asked: _Asked
     length = response.content_length
     if source.total is not None and length != source.total:
         is_page = response.content_type in {"text/html", "application/xhtml+xml"}
+        is_another = source.validator.contradicts(_validator(response))
         # A page in between says nothing about the file; what was had of it stays good.
-        if is_page or (asked.is_ranged and length is not None):
+        if is_page or (asked.is_ranged and length is not None and not is_another):
             raise Transient(
                 f"{source.name} answered with {'a web page' if is_page else f'{length} bytes'} "
                 f"instead of the file of {source.total} bytes",
@@ -435,6 +472,22 @@ def _transient(error: Exception, source: Source, *, crowded: bool = False) -> Er
     else:
         text = _one_line(str(error)) or type(error).__name__
     return Transient(f"{source.name}: {text}", url=source.name, crowded=crowded)
+
+
+def _joined(source: Source, url: str, location: str) -> str:
+    """Where a redirect leads.  Raises TransferError for what is no http address."""
+    try:
+        following = urljoin(url, location)
+        scheme = urlsplit(following).scheme
+    except ValueError as error:
+        raise TransferError(
+            f"{source.name} redirects to something that is no address", url=source.name
+        ) from error
+    if scheme not in {"http", "https"}:
+        raise TransferError(
+            f"{source.name} redirects to {redacted(following)}, which is not http", url=source.name
+        )
+    return following
 
 
 def _one_line(text: str) -> str:

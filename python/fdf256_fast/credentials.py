@@ -29,11 +29,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy's URL without user and password, and these."""
+    """A proxy's URL without user and password, and these as a ``Proxy-Authorization`` value."""
 
     url: str
-    user: str | None = None
-    password: str = ""
+    authorization: str | None = None
 
 
 class Credentials:
@@ -70,8 +69,7 @@ class Credentials:
                 "only http and https can be used",
                 hint="Set the variables http_proxy, https_proxy or no_proxy.",
             )
-        user, password = urlsplit(address).username, urlsplit(address).password
-        return Proxy(without_user(address), user and unquote(user), unquote(password or ""))
+        return Proxy(without_user(address), _from_url(address))
 
     def _from_netrc(self, url: str, *, is_home: bool) -> str | None:
         host = urlsplit(url).hostname

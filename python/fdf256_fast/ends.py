@@ -6,7 +6,6 @@ Content-Range, and brings the directory of a small archive along.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,9 @@ __all__ = ["EndReader"]
 
 TAIL_BYTES = 64 * 1024 + 22
 """The longest comment and the end record itself: the end record is always in there."""
+
+PATIENCE_SECONDS = 5.0
+"""Silence in the middle of the tail, for which everything else waits; twice as long after each failure."""
 
 PROBE_BYTES = 4 * 1024
 """Of an end that is on disk already, so much is asked for again, to see whether it is the same file."""
@@ -91,7 +93,7 @@ class EndReader:
         total = self._entry.total
         assert total is not None
         while True:
-            parsed = await asyncio.to_thread(Directory.parse, name, tail, total)
+            parsed = await in_thread(Directory.parse, name, tail, total)
             if isinstance(parsed, Directory):
                 return parsed, tail
             longer = await self._with_front(source, Span(parsed, total - len(tail)), tail)
@@ -104,7 +106,7 @@ class EndReader:
         tail = await self._kept()
         if tail is None or self._entry.total is None:
             return None
-        parsed = await asyncio.to_thread(Directory.parse, name, tail, self._entry.total)
+        parsed = await in_thread(Directory.parse, name, tail, self._entry.total)
         return parsed if isinstance(parsed, Directory) else None
 
     async def _kept(self) -> bytes | None:
@@ -125,7 +127,12 @@ class EndReader:
             return await _read_span(source.path, Span(max(0, size - TAIL_BYTES), size))
         if self._begun is not None and self._begun.source is source:
             return await self._fetch_rest_of_tail(source, self._begun)
-        async with self._transfer.client.get(source, tail_bytes=TAIL_BYTES, vouched=self._vouched) as answer:
+        async with self._transfer.client.get(
+            source,
+            tail_bytes=TAIL_BYTES,
+            vouched=self._vouched,
+            patience_seconds=PATIENCE_SECONDS * 2**source.failures,
+        ) as answer:
             if _gives_none(source, answer):
                 return None
             assert answer.span is not None
@@ -139,7 +146,12 @@ class EndReader:
         """Go on where an answer broke off."""
         rest = Span(begun.span.start + len(begun.data), begun.span.end)
         if rest.length > 0:
-            async with self._transfer.client.get(source, rest, vouched=self._vouched) as answer:
+            async with self._transfer.client.get(
+                source,
+                rest,
+                vouched=self._vouched,
+                patience_seconds=PATIENCE_SECONDS * 2**source.failures,
+            ) as answer:
                 if _gives_none(source, answer):
                     return None
                 await self._take(begun, answer)

@@ -147,3 +147,11 @@ class LockedError(Error):
     """Another process works on this target."""
 
     exit_status = 6
+
+
+def no_thread(error: Exception) -> Error:
+    """What to raise when the system refuses a thread."""
+    return Error(
+        f"cannot start a thread: {error}",
+        hint="Let this user have more of them (ulimit -u), or more memory (ulimit -v).",
+    )

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,14 @@ from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.client import Client
 from fdf256_fast.errors import DigestMismatch, Error, LockedError, TransferError, UsageError
 from fdf256_fast.installation import Options, install_catalog
-from fdf256_fast.journal import Entry, Journal, read_journal, write_journal, write_journal_now
+from fdf256_fast.journal import (
+    Entry,
+    Journal,
+    journal_draft,
+    read_journal,
+    write_journal,
+    write_journal_now,
+)
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.report import ArchiveReport, Report
@@ -27,7 +35,7 @@ from fdf256_fast.retry import Budget, Transient, Unranged
 from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Validator
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
-from fdf256_fast.watch import all_of, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import file_size, storage_error
 
 if TYPE_CHECKING:
@@ -138,6 +146,8 @@ async def fetch_files(
 ) -> Report:
     """Fetch several files over the same connections."""
     started = time.monotonic()
+    # A file that is fetched is open itself, and has a lock.
+    limits = await affordable(limits, progress, each=3 if len(wanted) > 1 else 1)
     engine = Engine(Job(), limits.worker_threads)
     client = Client(
         timeout_seconds=limits.timeout_seconds,
@@ -210,6 +220,11 @@ class _Files:
         )
 
 
+def _final(error: TransferError) -> TransferError:
+    """``error`` as one that is not tried again."""
+    return TransferError(error.message, url=error.url) if isinstance(error, Transient) else error
+
+
 def _common_folder(paths: Sequence[Path]) -> str:
     """The folder that all files are in, as it was given."""
     try:
@@ -248,8 +263,12 @@ class _FileRun:
     async def run(self) -> None:
         lock = FileLock(self._part.with_name(self._part.name + ".lock"), thread_local=False)
         try:
-            await asyncio.to_thread(self.wanted.path.parent.mkdir, parents=True, exist_ok=True)
-            await asyncio.to_thread(lock.acquire, timeout=0)
+            await in_thread(partial(self.wanted.path.parent.mkdir, parents=True, exist_ok=True))
+            await in_thread(lock.acquire, 0)
+        except asyncio.CancelledError:
+            # It may have come when the lock was taken already.
+            await in_thread(self._unlock, lock)
+            raise
         except Timeout as error:
             raise LockedError(f"another process is fetching {self.wanted.path}") from error
         except OSError as error:
@@ -258,12 +277,13 @@ class _FileRun:
             if not await self._is_there():
                 await self._fetch()
         finally:
-            await asyncio.shield(asyncio.to_thread(self._unlock, lock))
+            await in_thread(self._unlock, lock)
 
     def _unlock(self, lock: FileLock) -> None:
-        # Removed while still held: whoever waits for it finds out and takes a new one.
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        if lock.is_locked:
+            # Removed while still held: whoever waits for it finds out and takes a new one.
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     async def _is_there(self) -> bool:
         """Whether the file is at its path already, as its digest tells."""
@@ -271,16 +291,20 @@ class _FileRun:
         if digest is None or not await asyncio.to_thread(path.is_file):
             return False
         job = Job()
+        hashing = asyncio.get_running_loop().run_in_executor(None, hash_file, job, path, digest.algorithm)
         try:
-            computed = await asyncio.to_thread(hash_file, job, path, digest.algorithm)
+            computed = await asyncio.shield(hashing)
         except asyncio.CancelledError:
             job.cancel()
+            await asyncio.wait([hashing])
+            hashing.exception()
             raise
         if computed != digest.value:
             return False
         self._entry.total = self._resumed = (await asyncio.to_thread(path.stat)).st_size
         self._entry.verified = str(digest)
         self.is_done = True
+        await in_thread(self._tidy)
         return True
 
     async def _fetch(self) -> None:
@@ -289,35 +313,48 @@ class _FileRun:
             if self._journal.problem:
                 self._transfer.tell(f"{self._journal.problem}: starting anew")
             self._journal = Journal()
-        suspects: set[Source] = set()
-        for restart in range(RESTARTS_MAX + 1):
-            try:
-                computed = await self._attempt()
-                break
-            except OriginChanged as error:
-                if restart == RESTARTS_MAX:
-                    raise
-                await self._forget(error.message)
-            except DigestMismatch as error:
-                culprit = self._sources.best()
-                is_cheap = (self._entry.total or 0) <= SECOND_TRY_BYTES and culprit not in suspects
-                await self._forget(f"{error.message}; it came from {culprit.name}")
-                suspects.add(culprit)
-                has_other = self._sources.has_other_than(culprit)
-                if restart == RESTARTS_MAX or not (has_other or is_cheap):
-                    error.hint = culprit.web_page_hint or (
-                        "It was not kept. The file there is not the expected one, or was damaged."
-                    )
-                    raise
-                if has_other:
-                    culprit.dead = error
+        computed = await self._repeat()
         async with self._saving:  # a journal under way would come back after it was removed
-            await in_thread(self._publish)
             self._entry.verified = computed if computed and self._digest else "none"
-            self.is_done = True
+            await in_thread(self._publish)
         if self._number is not None:
             # Lets go of the open file; thousands may follow.
             self._engine.abandon(self._number)
+
+    async def _repeat(self) -> str | None:
+        """Attempts, until one is right or there is no sense in another."""
+        suspects: set[Source] = set()
+        for restart in range(RESTARTS_MAX + 1):
+            is_last = restart == RESTARTS_MAX
+            try:
+                return await self._attempt()
+            except OriginChanged as error:
+                if is_last:
+                    raise error.as_final() from error
+                await self._forget(error.message)
+            except TransferError as error:
+                other = None if is_last else self._sources.second_opinion(error)
+                if other is None:
+                    raise self._sources.explained(_final(error)) from error
+                await self._forget(f"{error.message}; {other.name} has another file")
+            except DigestMismatch as error:
+                await self._suspect(error, suspects, is_last=is_last)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _suspect(self, error: DigestMismatch, suspects: set[Source], *, is_last: bool) -> None:
+        """Begin anew, elsewhere or once more from the same source; or raise ``error``."""
+        culprit = self._sources.best()
+        is_cheap = (self._entry.total or 0) <= SECOND_TRY_BYTES and culprit not in suspects
+        await self._forget(f"{error.message}; it came from {culprit.name}")
+        suspects.add(culprit)
+        has_other = self._sources.has_other_than(culprit)
+        if is_last or not (has_other or is_cheap):
+            error.hint = culprit.web_page_hint or (
+                "It was not kept. The file there is not the expected one, or was damaged."
+            )
+            raise error
+        if has_other:
+            culprit.dead = error
 
     async def _attempt(self) -> str | None:
         state = self._entry.state
@@ -392,8 +429,12 @@ class _FileRun:
     async def _begin(self, total: int, cursor: int) -> Feed:
         if self._number is None:
             await self._add(total, None)
+        elif self._entry.total is None and self._digest is not None:
+            # A stream without a size broke off; now that the size is known, the digest will do the rest.
+            self._entry.total = total
+            self._engine.set_total(self._number, total)
         elif total != self._entry.total:
-            raise OriginChanged(f"the file has {total} bytes now")
+            raise OriginChanged(f"{self.wanted.path.name}: it has {total} bytes now")
         return self._feed(total, cursor)
 
     async def _stream(self, source: Source, answer: Answer) -> str | None:
@@ -405,6 +446,7 @@ class _FileRun:
             number = self._number
         else:
             number = await self._add(answer.total, None)
+        self._entry.validators[source.name] = source.validator
         feed = self._feed(answer.total or 0, 0)
         feed.end = 0
         self._transfer.add(feed)
@@ -437,16 +479,17 @@ class _FileRun:
             return await feed.done
         except Transient as error:
             # The connections have spent the budget already; it is not to be spent again on the whole.
-            raise TransferError(error.message, url=error.url) from error
+            raise _final(error) from error
         finally:
             self._downloaded += feed.downloaded
             self._transfer.remove(feed)
 
     async def _add(self, total: int | None, saved: str | None) -> int:
         self._entry.total = total
-        self._number = await asyncio.to_thread(
+        self._number = await in_thread(
             lambda: self._engine.add(
-                self.wanted.path.name,
+                # For messages: bytes of a name that are no text cannot cross the boundary.
+                os.fsencode(self.wanted.path.name).decode("utf-8", "replace"),
                 total,
                 self._limits.memory_bytes,
                 file=self._part,
@@ -479,15 +522,22 @@ class _FileRun:
         for source in self._sources.all:
             source.forget()
         self._journal = Journal()
-        await asyncio.to_thread(self._journal_path.unlink, missing_ok=True)
-        await asyncio.to_thread(self._part.unlink, missing_ok=True)
+        await in_thread(self._journal_path.unlink, True)
+        await in_thread(self._part.unlink, True)
 
     def _publish(self) -> None:
         try:
             self._part.replace(self.wanted.path)
-            self._journal_path.unlink(missing_ok=True)
+            # At once: a run that is cancelled meanwhile must not write the journal again.
+            self.is_done = True
+            self._tidy()
         except OSError as error:
             raise storage_error("publish", error, self.wanted.path) from error
+
+    def _tidy(self) -> None:
+        """Remove what only an unfinished file needs, also what a killed run has left of it."""
+        for path in (self._part, self._journal_path, journal_draft(self._journal_path)):
+            path.unlink(missing_ok=True)
 
     # ---- journal and screen ------------------------------------------------------------------------
 

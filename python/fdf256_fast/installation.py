@@ -28,7 +28,7 @@ from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.transfer import Transfer
 from fdf256_fast.units import format_bytes
-from fdf256_fast.watch import all_of, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import Workspace, storage_error
 
 if TYPE_CHECKING:
@@ -129,11 +129,11 @@ async def install_catalog(
                 workspace = Workspace(target, workspace.home / "fetch" / catalog.name)
             await stack.enter_async_context(workspace.locked())
             journal = await _finished_journal(workspace, progress)
-            await asyncio.to_thread(_drop_strangers, workspace, journal, catalog)
-            done = await asyncio.to_thread(_already_installed, workspace, archives, options)
+            await in_thread(_drop_strangers, workspace, journal, catalog)
+            done = await in_thread(_already_installed, workspace, archives, options)
             if done is not None:
                 if not options.keep_workspace:
-                    await asyncio.to_thread(workspace.remove)
+                    await in_thread(workspace.remove)
                 return done
         run = _Run(workspace, catalog, archives, options, progress, started, journal)
         return await run.run(session)
@@ -172,7 +172,7 @@ class _Run:
             self._progress.finished()
 
     async def _transfer_all(self, session: ClientSession | None) -> Report:
-        limits = self._options.limits
+        limits = await affordable(self._options.limits, self._progress, archives=len(self._archives))
         engine = Engine(Job(), limits.worker_threads)
         client = Client(
             timeout_seconds=limits.timeout_seconds,
@@ -191,7 +191,7 @@ class _Run:
                 self.save,
                 self._options.keep_archives,
             )
-            located = await asyncio.to_thread(self._locate)
+            located = await in_thread(self._locate)
             self._runs = [ArchiveRun(archive, located[archive.name], shared) for archive in self._archives]
             async with watching(self, transfer, limits, self._progress):
                 try:
@@ -212,10 +212,10 @@ class _Run:
     async def _work(self) -> Report:
         await all_of((run.prepare() for run in self._runs), hint=self._hint)
         directories = [run.directory for run in self._runs if run.directory is not None]
-        await asyncio.to_thread(Directory.check_disjoint, directories)
+        await in_thread(Directory.check_disjoint, directories)
         if self._options.dry_run:
             return self._report(sum(directory.files for directory in directories))
-        await asyncio.to_thread(self._check_space)
+        await in_thread(self._check_space)
         await all_of((run.run() for run in self._runs), hint=self._hint)
         files = await self._publish()
         return self._report(files)
@@ -260,7 +260,7 @@ class _Run:
             self._is_published = True
         files = await in_thread(_finish_publishing, self._workspace, self._journal)
         if not self._options.keep_workspace:
-            await asyncio.to_thread(self._workspace.remove)
+            await in_thread(self._workspace.remove)
         return files
 
     def _write_manifest(self) -> None:
@@ -333,7 +333,7 @@ async def _finished_journal(workspace: Workspace, progress: Progress) -> Journal
     journal = await read_journal(workspace.journal)
     if journal.problem:
         progress.message(f"{journal.problem}: starting anew")
-        await asyncio.to_thread(workspace.clean)
+        await in_thread(workspace.clean)
     if journal.publishing:
         await in_thread(_finish_publishing, workspace, journal)
     return Journal(entries=journal.entries)

@@ -21,7 +21,7 @@ from fdf256_fast.workspace import storage_error
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Entry", "Journal", "read_journal", "write_journal"]
+__all__ = ["Entry", "Journal", "journal_draft", "read_journal", "write_journal"]
 
 VERSION = 1
 
@@ -99,12 +99,17 @@ def write_journal_now(path: Path, journal: Journal) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".new")
+    fresh = journal_draft(path)
     try:
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(path)
     except OSError as error:
         raise storage_error("write", error, path) from error
+
+
+def journal_draft(path: Path) -> Path:
+    """Where the next journal grows; a killed run may leave it."""
+    return path.with_name(path.name + ".new")
 
 
 def render(journal: Journal) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import resource
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdf256_fast.errors import UsageError
@@ -24,6 +26,12 @@ CONNECTIONS_GROWN = 64
 """So many at most, where nobody says how many; most hosts would take more for an attack."""
 
 CONNECTIONS_MAX = 1024
+
+OPEN_FILES_SPARE = 14
+"""For standard streams to come, the journal, name lookups, and connections that are being closed."""
+
+OPEN_FILES_ARCHIVE = 19
+"""For each archive: folder handles (see staging.rs), the records, the kept archive, a spool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +95,18 @@ class Limits:
         # Not every system tells which cores a process may use.
         allowed = getattr(os, "sched_getaffinity", None)
         return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+    def within_open_files(self, *, archives: int = 0, each: int = 1) -> Limits:
+        """The same with no more connections than this process may have files open, beside those of
+        ``archives``; a connection takes ``each`` of them.  Looks at open files: call it in a thread.
+        """
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if most == resource.RLIM_INFINITY:
+            return self
+        its_own = min(OPEN_FILES_ARCHIVE, most // 16 + 3)
+        taken = sum(1 for _ in Path("/dev/fd").iterdir()) + OPEN_FILES_SPARE
+        taken += 2 * self.worker_threads + archives * its_own
+        affordable = max(1, (most - taken) // each)
+        if affordable >= self.connections_most:
+            return self
+        return replace(self, connections=min(affordable, self.connections_start))

@@ -49,9 +49,11 @@ def _move_into(source: str, destination: str) -> None:
 
 def missing_file(workspace: Workspace) -> str | None:
     """The first file of the manifest that is not in the target; None when all are there."""
-    with workspace.manifest.open(encoding="utf-8") as lines:
+    # As bytes, which is what the core wrote and the system has, whatever the locale.
+    target = os.fsencode(workspace.target)
+    with workspace.manifest.open("rb") as lines:
         for line in lines:
-            name = line.rstrip("\n")[66:]
-            if not os.path.lexists(workspace.target / name):
-                return name
+            name = line.rstrip(b"\n")[66:]
+            if not os.path.lexists(os.path.join(target, name)):  # noqa: PTH118 - of bytes
+                return os.fsdecode(name)
     return None

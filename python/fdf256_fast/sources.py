@@ -24,6 +24,13 @@ class OriginChanged(Error):
 
     exit_status = 4
 
+    def as_final(self) -> TransferError:
+        """What to raise when it changes again and again."""
+        return TransferError(
+            f"{self.message}, once more: it is begun anew each time",
+            hint="It is being written at present, or several servers disagree; try again later.",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Validator:
@@ -143,6 +150,31 @@ class Sources:
     def has_other_than(self, source: Source) -> bool:
         """Whether somebody else can be asked."""
         return any(other.dead is None for other in self.all if other is not source)
+
+    def explained(self, error: TransferError) -> TransferError:
+        """``error`` with what else was wrong with any of the sources."""
+        for source in self.all:
+            if source.damage:
+                error.message += f"; the copy at {source.name} is damaged: {source.damage}"
+            elif source.dead is not None and source.dead is not error:
+                error.message += f"; before that, {source.dead.message}"
+        return error
+
+    def second_opinion(self, error: Error) -> Source | None:
+        """A source that was dropped because it had another file than those that have failed now.
+
+        Perhaps it was they who had the wrong one: they are dead now, and it is asked again.  None if there
+        was no such disagreement.
+        """
+        others = [source for source in self.all if isinstance(source.dead, OriginChanged)]
+        if not others:
+            return None
+        for source in self.all:
+            if source.dead is None:
+                source.dead = error
+        for source in others:
+            source.dead, source.failures = None, 0
+        return others[0]
 
     def _all_dead(self) -> Error:
         reasons = [source.dead for source in self.all if source.dead is not None]

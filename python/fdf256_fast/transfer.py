@@ -22,6 +22,7 @@ from fdf256_fast.meter import Meter, Pacer
 from fdf256_fast.retry import Budget, Transient, Unranged, is_retried, retrying
 from fdf256_fast.sources import OriginChanged, Source, Sources
 from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
+from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -181,7 +182,7 @@ class Transfer:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            await asyncio.shield(asyncio.to_thread(self.engine.close))
+            await in_thread(self.engine.close)
 
     # ---- what the caller does ----------------------------------------------------------------------
 
@@ -466,7 +467,7 @@ class Transfer:
             if source.path is None:
                 await self._request(feed, flight, source, Span(start, end), receiver)
             else:
-                await asyncio.to_thread(self.engine.read_local, feed.number, source.path, start, end)
+                await in_thread(self.engine.read_local, feed.number, source.path, start, end)
                 flight.position = end
                 self._flow.add(end - start)
             if flight.abandoned:
@@ -535,7 +536,7 @@ class Transfer:
     async def _hear(self) -> None:
         """Wait for the engine's events, in a thread, and act on them."""
         while True:
-            events = await asyncio.to_thread(self.engine.wait, EVENT_PATIENCE_SECONDS)
+            events = await in_thread(self.engine.wait, EVENT_PATIENCE_SECONDS)
             for event in events:
                 self._act_on(event)
             self._wake.set()

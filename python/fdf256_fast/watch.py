@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from fdf256_fast.errors import Error, TransferError
+from fdf256_fast.errors import Error, TransferError, no_thread
 from fdf256_fast.progress import Snapshot
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fdf256_fast.progress import ArchiveProgress, Progress
     from fdf256_fast.transfer import Transfer
 
-__all__ = ["Watched", "all_of", "in_thread", "unbroken", "watching"]
+__all__ = ["Watched", "affordable", "all_of", "in_thread", "unbroken", "watching"]
 
 T = TypeVar("T")
 
@@ -108,17 +109,31 @@ async def _ended(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
+async def affordable(limits: Limits, progress: Progress, *, archives: int = 0, each: int = 1) -> Limits:
+    """``limits`` with no more connections than this process may have files open; says so if it matters."""
+    fewer = await in_thread(partial(limits.within_open_files, archives=archives, each=each))
+    if fewer.connections_start < limits.connections_start:
+        progress.message(
+            f"{fewer.connections_start} connections instead of {limits.connections_start}: this process may "
+            "have few files open (see ulimit -n)"
+        )
+    return fewer
+
+
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
     """``asyncio.to_thread`` for work on the target: a cancellation waits until the thread has ended.
 
-    Else somebody could lock the target and work in it while the thread still does.
+    Else somebody could lock the target and work in it while the thread still does.  Raises Error when the
+    system gives this process no thread more.
     """
-    job = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
     try:
-        return await asyncio.shield(job)
-    except asyncio.CancelledError:
-        await asyncio.wait([job])
-        raise
+        job = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    except RuntimeError as error:
+        raise no_thread(error) from error
+    try:
+        return await _to_its_end(job)
+    finally:
+        del job
 
 
 async def unbroken(job: Coroutine[object, object, T]) -> T:
@@ -126,12 +141,24 @@ async def unbroken(job: Coroutine[object, object, T]) -> T:
 
     A file that is being opened in a thread would else stay open, with nobody to close it.
     """
-    task = asyncio.get_running_loop().create_task(job)
+    return await _to_its_end(asyncio.get_running_loop().create_task(job))
+
+
+async def _to_its_end(job: asyncio.Future[T]) -> T:
+    """Wait for ``job``; a cancellation is raised when it is over, however often it is repeated."""
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(job)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not job.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([job])
+        if not job.cancelled():
+            job.exception()  # else asyncio complains that nobody has heard of it
         raise
+    finally:
+        # The job has its error, whose traceback has this frame: what it holds open would wait for the
+        # garbage collector.
+        del job
 
 
 async def all_of(jobs: Iterable[Awaitable[None]], *, hint: str) -> None:

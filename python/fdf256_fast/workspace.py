@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from fdf256_fast.errors import LockedError, StorageError
+from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -81,8 +82,12 @@ class Workspace:
         """Hold the target.  Raises LockedError when another process does, StorageError."""
         lock = FileLock(self.home / "lock", thread_local=False)
         try:
-            await asyncio.to_thread(self._make_home)
-            await asyncio.to_thread(lock.acquire, timeout=0)
+            await in_thread(self._make_home)
+            await in_thread(lock.acquire, 0)
+        except asyncio.CancelledError:
+            # It may have come when the lock was taken already.
+            await in_thread(lock.release)
+            raise
         except Timeout as error:
             raise LockedError(
                 f"another process is working on {self.target}",
@@ -93,7 +98,7 @@ class Workspace:
         try:
             yield
         finally:
-            await asyncio.shield(asyncio.to_thread(lock.release))
+            await in_thread(lock.release)
 
     def _make_home(self) -> None:
         if self.target.exists() and not self.target.is_dir():

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from fdf256_fast import fetch, install
+from fdf256_fast import client, fetch, install
 from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    import pytest
 
 
 def bytes_of(length: int) -> bytes:
@@ -113,3 +115,24 @@ async def test_a_connection_that_falls_silent_is_raced_by_another(tmp_path: Path
         )
         quiet.set()
     assert path.read_bytes() == content
+
+
+async def test_a_first_request_that_gets_no_answer_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SECOND_ASK_SECONDS", 0.2)
+    content = bytes_of(10_000)
+    quiet = asyncio.Event()
+    asked: list[str | None] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers.get("Range"))
+        if len(asked) == 1:
+            await quiet.wait()
+        return web.Response(body=content, headers={"ETag": '"one"'})
+
+    async with serving(handle) as url:
+        path = await fetch(f"{url}/a.bin", tmp_path / "a.bin", limits=Limits(timeout_seconds=600))
+        quiet.set()
+    assert path.read_bytes() == content
+    assert len(asked) == 2, "one in silence, and one whose answer is the file"

@@ -91,7 +91,7 @@ def test_proxies_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("https_proxy", "http://me:secret@proxy.example.org:3128")
     monkeypatch.setenv("no_proxy", "localhost,.internal.example.org")
     credentials = Credentials({})
-    assert credentials.proxy(HOME) == Proxy("http://proxy.example.org:3128", "me", "secret")
+    assert credentials.proxy(HOME) == Proxy("http://proxy.example.org:3128", BASIC)
     assert credentials.proxy("http://data.example.org/") is None
     assert credentials.proxy("https://a.internal.example.org/") is None
 

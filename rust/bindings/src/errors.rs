@@ -46,7 +46,7 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         }
         Error::Unusable(text) => return Ok(PyValueError::new_err(text)),
         Error::Cancelled => CANCELLED.import(py, "asyncio", "CancelledError")?.call0()?,
-        Error::Internal(_) => class(py, &BASE, "Error")?.call1((text,))?,
+        Error::Thread { .. } | Error::Internal(_) => class(py, &BASE, "Error")?.call1((text,))?,
     };
     Ok(PyErr::from_value(raised))
 }

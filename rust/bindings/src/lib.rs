@@ -138,8 +138,9 @@ struct Engine(Arc<engine::Engine>, Arc<slab::Pool>);
 #[pymethods]
 impl Engine {
     #[new]
-    fn new(job: &Job, workers: usize) -> Self {
-        Self(Arc::new(engine::Engine::new(&job.0, workers)), Arc::default())
+    fn new(py: Python<'_>, job: &Job, workers: usize) -> PyResult<Self> {
+        let engine = engine::Engine::start(&job.0, workers).map_err(|error| to_python(py, error))?;
+        Ok(Self(Arc::new(engine), Arc::default()))
     }
 
     #[pyo3(signature = (name, total, window_bytes, *, file=None, digest=None, unpack=None, saved=None))]

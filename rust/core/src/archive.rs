@@ -357,6 +357,7 @@ impl Archive {
         self.failed = true;
         self.stream = StreamSlot::Idle;
         self.file = None;
+        self.unpacking = None;
         std::mem::take(&mut self.window)
     }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -101,8 +101,11 @@ enum Task {
 }
 
 impl Engine {
-    #[must_use]
-    pub fn new(job: &Job, workers: usize) -> Self {
+    /// Starts `workers` threads, or as many of them as the system allows.
+    ///
+    /// # Errors
+    /// `Thread` when it allows none.
+    pub fn start(job: &Job, workers: usize) -> Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 archives: Vec::new(),
@@ -116,12 +119,18 @@ impl Engine {
             news: Condvar::new(),
             job: job.clone(),
         });
-        let threads = (0..workers.max(1)).map(|_| {
-            let shared = Arc::clone(&shared);
-            std::thread::spawn(move || shared.run_worker())
-        });
-        let threads = Mutex::new(threads.collect());
-        Self { shared, threads }
+        let mut threads = Vec::new();
+        for _ in 0..workers.max(1) {
+            let its_own = Arc::clone(&shared);
+            match Builder::new().spawn(move || its_own.run_worker()) {
+                Ok(thread) => threads.push(thread),
+                Err(source) if threads.is_empty() => {
+                    return Err(Error::Thread { errno: source.raw_os_error().unwrap_or(0) });
+                }
+                Err(_) => break,
+            }
+        }
+        Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
     /// Adds an archive, taking up `saved` if given, and returns its number.
@@ -263,6 +272,7 @@ impl Engine {
     }
 
     /// Ends the workers and waits for them; what they were at is finished or, after `cancel`, dropped.
+    /// Then lets go of all bytes and open files, whoever may still hold the engine.
     pub fn close(&self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_all();
@@ -270,6 +280,10 @@ impl Engine {
             // A worker's panic was caught and reported where it happened.
             let _ = thread.join();
         }
+        let mut state = self.shared.lock();
+        let windows: Vec<_> = state.archives.iter_mut().map(Archive::abandon).collect();
+        drop(state);
+        drop(windows);
     }
 }
 

@@ -12,6 +12,12 @@ use crate::policy::Policy;
 use crate::staging::Staging;
 use crate::zip::{Directory, Parsed};
 
+impl Engine {
+    fn new(job: &Job, workers: usize) -> Self {
+        Self::start(job, workers).unwrap()
+    }
+}
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bytes that depend on their position with a prime period, with noise that deflate cannot remove.

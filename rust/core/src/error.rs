@@ -26,6 +26,9 @@ pub enum Error {
     /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
+    /// The system gives this process no thread more.
+    #[error("cannot start a thread: {}", io::Error::from_raw_os_error(*errno))]
+    Thread { errno: i32 },
     /// A bug here: a worker panicked.
     #[error("internal error: {0}")]
     Internal(String),

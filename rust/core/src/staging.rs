@@ -12,16 +12,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, statat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Error, Result};
 
-/// Directory handles kept open; the dataset needs four, and a limit of 64 open files must do.
+/// Directory handles kept open for each archive; the dataset needs five.
 const HANDLES_MAX: usize = 16;
+/// Where few files may be open, all handles of one archive are at most this share of them.
+const HANDLES_SHARE: u64 = 16;
 
 #[derive(Debug)]
 pub struct Staging {
     root: PathBuf,
     handles: Mutex<HashMap<String, Arc<OwnedFd>>>,
+    handles_max: usize,
 }
 
 impl Staging {
@@ -31,7 +35,8 @@ impl Staging {
     /// `Storage`.
     pub fn open(root: &Path) -> Result<Self> {
         std::fs::create_dir_all(root).map_err(|source| Error::storage("create folder", root, &source))?;
-        let staging = Self { root: root.to_owned(), handles: Mutex::default() };
+        let staging =
+            Self { root: root.to_owned(), handles: Mutex::default(), handles_max: affordable_handles() };
         staging.directory("")?;
         Ok(staging)
     }
@@ -121,7 +126,7 @@ impl Staging {
         };
         let handle = Arc::new(opened.map_err(|errno| self.refused("create folder", name, errno))?);
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        if handles.len() >= HANDLES_MAX {
+        if handles.len() >= self.handles_max {
             handles.retain(|name, _| name.is_empty());
         }
         handles.insert(name.to_owned(), Arc::clone(&handle));
@@ -131,6 +136,13 @@ impl Staging {
     fn refused(&self, action: &'static str, name: &str, errno: Errno) -> Error {
         Error::storage(action, &self.path(name), &io::Error::from(errno))
     }
+}
+
+/// How many handles an archive may keep, by this process's limit on open files: with 64 of them, which is
+/// little, five archives and their connections must do.
+fn affordable_handles() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / HANDLES_SHARE).map_or(HANDLES_MAX, |share| share.clamp(2, HANDLES_MAX))
 }
 
 fn split(name: &str) -> (&str, &str) {

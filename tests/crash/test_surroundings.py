@@ -1,0 +1,281 @@
+"""Few files or threads, closed or full outputs, no home, odd names: a clear end, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fdf256_fast import Limits
+from tests.crash.kills import check_sums, contents, unpacked
+from tests.crash.scenarios import Size, Version, make_version
+from tests.crash.served import served
+from tests.integration.oracles import bytes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FILES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A dataset of many folders, many single files, and where they are served."""
+
+    version: Version
+    catalog: Path
+    url: str
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    version = make_version(folder / "served", Size(archives=3, members=10), 1)
+    folders, names = version.folder / "folders.zip", version.folder / "names.zip"
+    with zipfile.ZipFile(folders, "w") as archive:
+        for index in range(1500):
+            archive.writestr(f"d{index % 150}/e{index % 7}/{index}.txt", bytes_of(index))
+    with zipfile.ZipFile(names, "w") as archive:
+        archive.writestr("Größe/日本.txt", b"not ASCII")
+    version.archives.extend([folders, names])
+    for index in range(FILES):
+        (version.folder / f"{index}.bin").write_bytes(bytes_of(20_000, index))
+    with served(version.folder) as url:
+        yield World(version, version.catalog(url), url)
+
+
+def run(
+    *arguments: str | Path,
+    before: str = "",
+    redirections: str = "",
+    environment: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """The command by way of a shell, which can close what subprocess cannot; stderr has no traceback."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("FDF256_")}
+    ended = subprocess.run(
+        (
+            *("bash", "-c", f'{before} exec "$@" {redirections}', "bash"),
+            *(sys.executable, "-m", "fdf256_fast", *map(str, arguments)),
+        ),
+        env=own if environment is None else environment,
+        cwd=cwd,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="backslashreplace",
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in ended.stderr, ended.stderr
+    assert "panicked" not in ended.stderr, ended.stderr
+    return ended
+
+
+def check(world: World, target: Path) -> None:
+    wanted = unpacked(world.version.archives)
+    assert contents(target) == wanted
+    check_sums(target, wanted)
+
+
+# ---- few files, few threads, little memory -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [(), ("--keep-archives", "--connections", "64", "--workers", "8")])
+def test_64_open_files_are_enough_for_a_dataset(
+    options: tuple[str, ...], world: World, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    arguments: list[str | Path] = ["download", target, "--catalog", world.catalog, *options]
+    ended = run(*arguments, "--progress", "plain", before="ulimit -n 64;")
+    assert ended.returncode == 0, ended.stderr
+    assert "this process may have few files open" in ended.stderr
+    check(world, target)
+
+
+def test_64_open_files_are_enough_for_200_files(world: World, tmp_path: Path) -> None:
+    urls = [f"{world.url}/{index}.bin" for index in range(FILES)]
+    ended = run("fetch", *urls, "-d", tmp_path / "out", "--progress", "none", before="ulimit -n 64;")
+    assert ended.returncode == 0, ended.stderr
+    wanted = {f"{index}.bin": bytes_of(20_000, index) for index in range(FILES)}
+    assert contents(tmp_path / "out") == wanted
+
+
+def test_with_files_enough_all_connections_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (4096, 4096))
+    limits = Limits(connections=16, workers=2)
+    assert limits.within_open_files(archives=5) is limits
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 8))
+    assert limits.within_open_files(archives=5).connections == 1
+
+
+STACK_BYTES = 1 << 47
+"""More than there are addresses: no thread with such a stack can be started."""
+
+
+@pytest.mark.parametrize(
+    ("program", "variables"),
+    [
+        (f"import threading; threading.stack_size({STACK_BYTES});", {}),
+        ("", {"RUST_MIN_STACK": str(STACK_BYTES)}),
+    ],
+    ids=["of Python", "of the core"],
+)
+def test_without_threads_a_run_says_so(
+    program: str, variables: dict[str, str], world: World, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    program += "import sys; from fdf256_fast.cli import main; main(sys.argv[1:])"
+    arguments = ("download", str(target), "--catalog", str(world.catalog), "--progress", "none")
+    ended = subprocess.run(
+        (sys.executable, "-c", program, *arguments),
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1, ended
+    assert "cannot start a thread" in ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
+    assert "panicked" not in ended.stderr, ended.stderr
+    assert contents(target) == {}
+
+
+# ---- standard streams ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("redirections", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("options", [("--json",), ("--progress", "plain"), ("--progress", "rich")])
+def test_closed_streams_do_not_stop_a_run(
+    redirections: str, options: tuple[str, ...], world: World, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    ended = run("download", target, "--catalog", world.catalog, *options, redirections=redirections)
+    assert ended.returncode == 0, ended.stderr
+    check(world, target)
+
+
+def test_a_full_output_is_told_with_status_5_after_the_work_is_done(world: World, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    arguments = ("download", target, "--catalog", world.catalog, "--json", "--progress", "none")
+    ended = run(*arguments, redirections="> /dev/full")
+    assert ended.returncode == 5
+    assert "No space left" in ended.stderr
+    check(world, target)
+    ended = run(*arguments, redirections="2> /dev/full")
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("pipe", ["> >(true)", "2> >(true)"])
+def test_a_reader_that_has_gone_does_no_harm(pipe: str, world: World, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    ended = run("download", target, "--catalog", world.catalog, "-vv", redirections=pipe)
+    assert ended.returncode in {0, 1}
+    check(world, target)
+
+
+# ---- environment and names -------------------------------------------------------------------------
+
+
+def test_an_empty_environment_is_enough(world: World, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    ended = run("download", target, "--catalog", world.catalog, environment={"NO_PROXY": "127.0.0.1"})
+    assert ended.returncode == 0, ended.stderr
+    check(world, target)
+
+
+def test_home_and_temporary_folder_need_not_be_there(world: World, tmp_path: Path) -> None:
+    nowhere = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent", "NO_PROXY": "127.0.0.1"}
+    target = tmp_path / "target"
+    arguments = ("download", target, "--catalog", world.catalog)
+    assert run(*arguments, "--dry-run", environment=nowhere).returncode == 0
+    assert run(*arguments, environment=nowhere).returncode == 0
+    check(world, target)
+
+
+@pytest.mark.parametrize("name", ["zażółć", os.fsdecode(b"x\xff\xfey")], ids=["text", "bytes"])
+def test_a_locale_without_these_letters_changes_nothing(name: str, world: World, tmp_path: Path) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "NO_PROXY": "127.0.0.1"}
+    target = tmp_path / name
+    arguments = ("download", target, "--catalog", world.catalog)
+    assert run(*arguments, environment=plain).returncode == 0
+    check(world, target)
+    # What is there already is recognised, with and without that locale.
+    for environment in (plain, None):
+        again = run(*arguments, "--json", environment=environment)
+        assert json.loads(again.stdout)["already_installed"], again.stderr
+    url = f"{world.url}/names.zip"
+    assert run("fetch", url, "-o", target / "größe", environment=plain).returncode == 0
+    assert (target / "größe").read_bytes() == world.version.archives[-1].read_bytes()
+
+
+def test_a_working_folder_that_is_gone_is_told(world: World, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    arguments: list[tuple[str | Path, ...]] = [
+        ("fetch", f"{world.url}/1.bin"),
+        ("fetch", f"{world.url}/names.zip", "--extract"),
+        ("download", "--catalog", world.catalog),
+    ]
+    for each in arguments:
+        gone.mkdir()
+        ended = run(*each, before=f"rmdir '{gone}';", cwd=gone)
+        assert ended.returncode == 5
+        assert "No such file or directory" in ended.stderr
+    gone.mkdir()
+    target = tmp_path / "target"
+    ended = run(*arguments[-1], target, before=f"rmdir '{gone}';", cwd=gone)
+    assert ended.returncode == 0, ended.stderr
+    check(world, target)
+
+
+# ---- development mode ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["download", "fetch", "fetch --extract", "demo"])
+def test_pythons_development_mode_has_nothing_to_say(name: str, world: World, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    arguments: dict[str, tuple[str | Path, ...]] = {
+        "download": ("download", target, "--catalog", world.catalog),
+        "fetch": ("fetch", f"{world.url}/1.bin", f"{world.url}/2.bin", "-d", target),
+        "fetch --extract": ("fetch", f"{world.url}/folders.zip", "--extract", "-d", target),
+        "demo": ("demo", target, "--images", "40"),
+    }
+    # A callback that took long is told of as well; on a busy machine that is nobody's fault, and whether
+    # something blocks is what blockbuster watches in all the other tests.
+    program = (
+        "import asyncio.base_events, sys; asyncio.BaseEventLoop.slow_callback_duration = 60.0;"
+        "from fdf256_fast.cli import main; main(sys.argv[1:])"
+    )
+    ended = subprocess.run(
+        (
+            *(sys.executable, "-X", "dev", "-W", "error", "-c", program),
+            *(*map(str, arguments[name]), "--progress", "none"),
+        ),
+        env={**os.environ, "PYTHONASYNCIODEBUG": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+
+
+def test_the_debug_mode_of_asyncio_is_really_on(tmp_path: Path) -> None:
+    """Or the test before this one would see nothing."""
+    program = "import asyncio\nasync def main(): return asyncio.get_running_loop().get_debug()\n"
+    program += "print(asyncio.run(main()))"
+    own: dict[str, Any] = {**os.environ, "PYTHONASYNCIODEBUG": "1"}
+    ended = subprocess.run(
+        (sys.executable, "-c", program), env=own, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.strip() == "True"
