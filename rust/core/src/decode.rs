@@ -141,7 +141,7 @@ impl<R: BufRead> XzStreams<R> {
             if is_over && self.is_first {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if (is_over || has_more) && self.padding % 4 != 0 {
+            if (is_over || has_more) && !self.padding.is_multiple_of(4) {
                 return Err(io::Error::other("padding of an odd length"));
             }
             if is_over {

@@ -21,6 +21,8 @@ use crate::zip::{Directory, Parsed};
 
 /// The end of a zip: most directories of a few thousand members are in it.
 const TAIL_BYTES: u64 = 1 << 18;
+/// A zip's end record with the longest comment.
+const END_BYTES_MAX: u64 = 22 + 0xffff;
 /// Read size: large enough for few calls, small enough for the cache.
 pub(crate) const READ_BYTES: usize = 1 << 18;
 /// A pipe that says nothing is asked this often whether the job was cancelled.
@@ -139,7 +141,7 @@ impl LocalArchive {
 
     /// A zip may have something in front of it, so its end record decides.
     fn ends_like_a_zip(&self, total: u64) -> Result<bool> {
-        let start = total.saturating_sub(1 << 16 | 22);
+        let start = total.saturating_sub(END_BYTES_MAX);
         Ok(memory_find(&self.read_span(start, total)?, b"PK\x05\x06"))
     }
 
@@ -208,10 +210,10 @@ impl LocalArchive {
                 let course = &course;
                 scope.spawn(move || course.note(self.check_digest(*algorithm, value, course)));
             }
-            course.note(match &self.directory {
-                Some(directory) => crate::extract_zip::unpack(self, directory, goal, &course),
+            match &self.directory {
+                Some(directory) => course.note(crate::extract_zip::unpack(self, directory, goal, &course)),
                 None => crate::extract_tar::unpack(self, goal, &course),
-            });
+            }
         });
         course.outcome()
     }

@@ -48,13 +48,15 @@ struct Large {
     path: PathBuf,
 }
 
-pub(crate) fn unpack(archive: &LocalArchive, goal: &Goal, course: &Course) -> Result<()> {
+pub(crate) fn unpack(archive: &LocalArchive, goal: &Goal, course: &Course) {
     let buffers = Buffers::new(BUFFERS, READ_BYTES);
     let (blocks_in, blocks) = sync_channel(WAITING);
     let (tasks, tasks_out) = sync_channel(goal.workers * 2);
     let tasks_out = Mutex::new(tasks_out);
     std::thread::scope(|scope| {
-        scope.spawn(|| course.note(read(archive, goal, course, &buffers, blocks_in)));
+        let buffers = &buffers;
+        // Its end of the channel goes with the thread, so that the parser hears of its end.
+        scope.spawn(move || course.note(read(archive, goal, course, buffers, &blocks_in)));
         for _ in 0..goal.workers.max(1) {
             scope.spawn(|| write(&tasks_out, &goal.staging, course));
         }
@@ -62,7 +64,6 @@ pub(crate) fn unpack(archive: &LocalArchive, goal: &Goal, course: &Course) -> Re
         course.note(Parser::new(archive, goal, course, tasks).run(&blocks));
         drop(blocks);
     });
-    Ok(())
 }
 
 /// Decompresses into buffers; ends early when nobody wants them any more.
@@ -71,7 +72,7 @@ fn read(
     goal: &Goal,
     course: &Course,
     buffers: &Arc<Buffers>,
-    blocks: SyncSender<Bytes>,
+    blocks: &SyncSender<Bytes>,
 ) -> Result<()> {
     let failed = |error: &io::Error| {
         if course.is_over() {
