@@ -61,8 +61,8 @@ SECONDS_EACH ?= 60
 fuzz: $(BUILT)  ## Run each fuzz target for SECONDS_EACH seconds (60); what is found is in rust/fuzz/artifacts
 	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 	cargo test --quiet -p fdf256-core --test properties -- --ignored write_seeds
-	cd rust/fuzz && for target in $$(cargo fuzz list); do \
-		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- \
+	for target in $$(cargo fuzz list --fuzz-dir rust/fuzz); do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir rust/fuzz --sanitizer none $$target -- \
 			-max_total_time=$(SECONDS_EACH) -max_len=8192 -timeout=30 -print_final_stats=1 || exit 1; \
 	done
 

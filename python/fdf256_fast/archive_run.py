@@ -227,6 +227,7 @@ class ArchiveRun:
             self._shared.workspace.end(self.archive.name),
             self._entry,
             vouched=self._digest is not None,
+            policy=self._shared.limits.policy,
             count=self._count,
             arrived=self._budget.refill,
             save=self._shared.save,

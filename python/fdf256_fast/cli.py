@@ -128,7 +128,7 @@ def _size(_: click.Context, __: click.Parameter, value: str) -> int:
         raise click.BadParameter(str(error)) from error
 
 
-def _some_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+def _size_or_none(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     return None if value is None else _size(context, parameter, value)
 
 
@@ -210,38 +210,6 @@ _limits = _all_of(
 )
 
 
-_policy = _all_of(
-    [
-        _option(
-            "--max-ratio",
-            type=click.IntRange(min=1),
-            default=250,
-            show_default=True,
-            help="Unpacked bytes for each byte of an archive, beyond 1 GiB.",
-        ),
-        _option(
-            "--max-unpacked",
-            "max_unpacked_bytes",
-            callback=_some_size,
-            metavar="SIZE",
-            help="Unpacked bytes of each archive. [default: what the disk holds]",
-        ),
-        _option(
-            "--max-members",
-            type=click.IntRange(min=1),
-            default=10_000_000,
-            show_default=True,
-            help="Files and folders in each archive.",
-        ),
-        _option(
-            "--any-names",
-            is_flag=True,
-            help="Also names that Windows reserves, or that some systems take for one.",
-        ),
-    ]
-)
-
-
 _LIMITS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("connections", "connections", lambda count: count),
     ("memory", "memory_bytes", int),
@@ -252,6 +220,56 @@ _LIMITS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("header", "headers", lambda lines: dict(map(_header, lines))),
 )
 """Option, field of ``Limits``, and how the one becomes the other."""
+
+
+def _archive_limits(function: F) -> F:
+    """What an archive may ask for before it is refused."""
+    for decorate in reversed(
+        [
+            _option(
+                "--max-ratio",
+                type=int,
+                default=250,
+                show_default=True,
+                metavar="N",
+                help="Refuse archives that unpack to more than N times their size, and to over 1 GiB.",
+            ),
+            _option(
+                "--max-unpacked",
+                callback=_size_or_none,
+                metavar="SIZE",
+                help="Refuse archives that unpack to more than this.  [default: the disk is the limit]",
+            ),
+            _option(
+                "--max-members",
+                type=int,
+                default=10_000_000,
+                show_default=True,
+                metavar="N",
+                help="Refuse archives with more files and folders.",
+            ),
+            _option(
+                "--any-names",
+                is_flag=True,
+                help="Also unpack names that not every system can hold, or that look like other names.",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def _archive_fields(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The fields of ``Limits`` that these options set; none for commands that do not have them."""
+    if "max_ratio" not in arguments:
+        return {}
+    taken = arguments.pop
+    return {
+        "max_ratio": taken("max_ratio"),
+        "max_unpacked_bytes": taken("max_unpacked"),
+        "max_members": taken("max_members"),
+        "portable_names": not taken("any_names"),
+    }
 
 
 class _Common:
@@ -269,6 +287,7 @@ class _Common:
             # Not every command speaks HTTP.
             if option in arguments
         }
+        self._limits |= _archive_fields(arguments)
         if verbose:
             level = logging.DEBUG if verbose > 1 else logging.INFO
             logging.basicConfig(level=level, format="%(relativeCreated)8d ms %(name)s: %(message)s")
@@ -374,6 +393,7 @@ def _command() -> None:
 @_option("--keep-archives", is_flag=True, help="Also keep the archives, in TARGET/.fdf256/archives.")
 @_option("--metadata-only", is_flag=True, help="Only the archives with metadata.")
 @_option("--dry-run", is_flag=True, help="Only print what would be fetched.")
+@_archive_limits
 @_limits
 def download(target: Path, catalog: str, mirror: tuple[str, ...], **arguments: Any) -> None:
     """Install a dataset into TARGET (default: data/fdf256).
@@ -403,6 +423,7 @@ def download(target: Path, catalog: str, mirror: tuple[str, ...], **arguments: A
 )
 @_option("--digest", metavar="ALGO:HEX", help="What the file must have (for one URL).")
 @_option("--extract", is_flag=True, help="Unpack the archive instead of keeping it, in one pass.")
+@_archive_limits
 @_limits
 def fetch(
     urls: tuple[str, ...],
@@ -448,11 +469,11 @@ def fetch(
 )
 @_option("--digest", metavar="ALGO:HEX", help="What the archive must have (for one archive).")
 @_option("--force", is_flag=True, help="Replace files that are there already.")
-@_policy
+@_archive_limits
 @_workers
 @_screen
 def extract(
-    archives: tuple[Path, ...], directory: Path, digest: str | None, any_names: bool, **arguments: Any
+    archives: tuple[Path, ...], directory: Path, digest: str | None, force: bool, **arguments: Any
 ) -> None:
     """Unpack local archives, all of them or nothing: zip, tar, tar.gz, tar.zst, tar.xz, tar.bz2.
 
@@ -466,8 +487,7 @@ def extract(
 
     common = _Common(arguments)
     parsed = Digest.parse(digest) if digest else None
-    limits, portable = common.limits, not any_names
-    order = Order(archives, directory, parsed, portable_names=portable, limits=limits, **arguments)
+    order = Order(archives, directory, parsed, force=force, limits=common.limits)
     try:
         report = _run(extract_files(order, common.progress))
     except (KeyboardInterrupt, asyncio.CancelledError) as error:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from fdf256_fast._core import Policy
     from fdf256_fast.client import Answer
     from fdf256_fast.journal import Entry
     from fdf256_fast.transfer import Transfer
@@ -51,18 +52,19 @@ class _Begun:
 class EndReader:
     """Gets the end of one archive from one source.
 
-    ``path`` is where the end is kept.  ``count`` hears of bytes that came over the network, ``arrived`` how
-    many of the end are here, and ``save`` is awaited when the entry holds something that the journal must
-    know.
+    ``path`` is where the end is kept, ``policy`` what the archive may ask for.  ``count`` hears of bytes that
+    came over the network, ``arrived`` how many of the end are here, and ``save`` is awaited when the entry
+    holds something that the journal must know.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is needed, and there is one caller
         self,
         transfer: Transfer,
         path: Path,
         entry: Entry,
         *,
         vouched: bool,
+        policy: Policy,
         count: Callable[[int], None],
         arrived: Callable[[int], None],
         save: Callable[[], Awaitable[None]],
@@ -71,6 +73,7 @@ class EndReader:
         self._path = path
         self._entry = entry
         self._vouched = vouched
+        self._policy = policy
         self._count = count
         self._arrived = arrived
         self._save = save
@@ -93,7 +96,7 @@ class EndReader:
         total = self._entry.total
         assert total is not None
         while True:
-            parsed = await in_thread(Directory.parse, name, tail, total)
+            parsed = await in_thread(Directory.parse, name, tail, total, self._policy)
             if isinstance(parsed, Directory):
                 return parsed, tail
             longer = await self._with_front(source, Span(parsed, total - len(tail)), tail)
@@ -106,7 +109,7 @@ class EndReader:
         tail = await self._kept()
         if tail is None or self._entry.total is None:
             return None
-        parsed = await in_thread(Directory.parse, name, tail, self._entry.total)
+        parsed = await in_thread(Directory.parse, name, tail, self._entry.total, self._policy)
         return parsed if isinstance(parsed, Directory) else None
 
     async def _kept(self) -> bytes | None:

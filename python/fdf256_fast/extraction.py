@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
-from fdf256_fast._core import Job, LocalArchive, Names, Policy, Staging
+from fdf256_fast._core import Job, LocalArchive, Names, Staging
 from fdf256_fast.catalog import Digest
 from fdf256_fast.errors import Error, StorageError, UsageError
 from fdf256_fast.limits import Limits
@@ -43,10 +43,6 @@ class Order:
     folder: Path
     digest: Digest | None = None
     force: bool = False
-    portable_names: bool = True
-    max_ratio: int = 250
-    max_unpacked_bytes: int | None = None
-    max_members: int = 10_000_000
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -59,16 +55,6 @@ class Order:
         if [str(path) for path in self.archives].count(STANDARD_INPUT) > 1:
             raise UsageError("there is only one standard input")
 
-    @property
-    def policy(self) -> Policy:
-        """The limits of what the archives may ask for."""
-        return Policy(
-            max_ratio=self.max_ratio,
-            max_unpacked_bytes=self.max_unpacked_bytes,
-            max_members=self.max_members,
-            portable_names=self.portable_names,
-        )
-
 
 async def extract_async(  # noqa: PLR0913 - the public call: each is a keyword that people type
     archives: StrPath | Sequence[StrPath],
@@ -76,10 +62,6 @@ async def extract_async(  # noqa: PLR0913 - the public call: each is a keyword t
     *,
     digest: str | None = None,
     force: bool = False,
-    max_ratio: int = 250,
-    max_unpacked_bytes: int | None = None,
-    max_members: int = 10_000_000,
-    portable_names: bool = True,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -92,11 +74,7 @@ async def extract_async(  # noqa: PLR0913 - the public call: each is a keyword t
         folder: where to; it is made if it is not there.
         digest: ``algorithm:hex`` that the archive must have (for one archive).
         force: replace files that are there already, instead of refusing.
-        max_ratio: unpacked bytes for each byte of an archive, beyond 1 GiB.
-        max_unpacked_bytes: unpacked bytes of each archive; None leaves it to the disk.
-        max_members: files and folders in each archive.
-        portable_names: refuse names that not every system can hold, or that some take for one.
-        limits: ``workers`` of it is used.
+        limits: threads, and what each archive may ask for (ratio, bytes, members, names).
         progress: receives counters about ten times a second.
 
     Returns:
@@ -115,10 +93,6 @@ async def extract_async(  # noqa: PLR0913 - the public call: each is a keyword t
         Path(folder),
         Digest.parse(digest) if digest else None,
         force=force,
-        portable_names=portable_names,
-        max_ratio=max_ratio,
-        max_unpacked_bytes=max_unpacked_bytes,
-        max_members=max_members,
         limits=limits or Limits(),
     )
     return await extract_files(order, progress or Progress())
@@ -152,7 +126,7 @@ class _Extraction:
         self._progress = progress
         self._started = time.monotonic()
         self._job = Job()
-        self._taken = Names(order.portable_names)
+        self._taken = Names(order.limits.portable_names)
         self._opened: list[LocalArchive] = []
         self._done: set[int] = set()
 
@@ -161,7 +135,7 @@ class _Extraction:
         return time.monotonic() - self._started
 
     async def unpack(self, work: Path) -> None:
-        policy = self._order.policy
+        policy = self._order.limits.policy
         for path, name in zip(self._order.archives, self.names, strict=True):
             opened = await _with(self._job, LocalArchive.open, self._job, path, name, policy)
             self._opened.append(opened)

@@ -74,7 +74,7 @@ async def read_journal(path: Path) -> Journal:
         return Journal(problem=f"{path} is damaged")
     try:
         return _parse(json.loads(text))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return Journal(problem=f"{path} is damaged or of another version")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fdf256_fast._core import Policy
 from fdf256_fast.errors import UsageError
 from fdf256_fast.units import format_bytes
 
@@ -46,6 +47,10 @@ class Limits:
         rate: bytes per second over the network, None for no limit.
         retries: failures in a row, without any progress in between, before a source is given up.
         timeout_seconds: how long a connection may be silent.
+        max_ratio: times its own size that an archive may unpack to, if that is more than 1 GiB.
+        max_unpacked_bytes: bytes that an archive may unpack to, None where only the disk is the limit.
+        max_members: files and folders that an archive may have.
+        portable_names: refuse names in archives that not every system can hold, or that mislead.
         headers: sent to the hosts of the sources, never to where they redirect.
 
     Raises:
@@ -58,6 +63,10 @@ class Limits:
     rate: float | None = None
     retries: int = 8
     timeout_seconds: float = 30.0
+    max_ratio: int = 250
+    max_unpacked_bytes: int | None = None
+    max_members: int = 10_000_000
+    portable_names: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,6 +85,13 @@ class Limits:
             raise UsageError(f"retries must not be negative, got {self.retries}")
         if self.timeout_seconds <= 0:
             raise UsageError(f"the timeout must be more than nothing, not {self.timeout_seconds}")
+        for name, value in (
+            ("ratio", self.max_ratio),
+            ("unpacked bytes", self.max_unpacked_bytes),
+            ("members", self.max_members),
+        ):
+            if value is not None and not 1 <= value < 1 << 63:
+                raise UsageError(f"the most {name} of an archive must be 1 to 2^63, not {value}")
 
     @property
     def connections_start(self) -> int:
@@ -86,6 +102,16 @@ class Limits:
     def connections_most(self) -> int:
         """Connections that a run may come to use."""
         return self.connections or CONNECTIONS_GROWN
+
+    @property
+    def policy(self) -> Policy:
+        """What an archive may ask for, as the core takes it."""
+        return Policy(
+            max_ratio=self.max_ratio,
+            max_unpacked_bytes=self.max_unpacked_bytes,
+            max_members=self.max_members,
+            portable_names=self.portable_names,
+        )
 
     @property
     def worker_threads(self) -> int:

@@ -108,7 +108,7 @@ def test_names_in_each_others_way_are_refused(names: list[str], reason: str, tmp
 
 def test_names_that_differ_in_case_pass_when_asked_for(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar_of({"a": b"1", "A": b"2"}))
-    fdf.extract(tmp_path / "a.tar", tmp_path / "out", portable_names=False)
+    fdf.extract(tmp_path / "a.tar", tmp_path / "out", limits=fdf.Limits(portable_names=False))
     assert files_in(tmp_path / "out") == {"a": b"1", "A": b"2"}
 
 
@@ -147,9 +147,9 @@ def test_a_sparse_file_of_gnu_tar_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_at_its_limit_before_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar_of({f"{number}": bytes_of(1000) for number in range(20)}))
     with pytest.raises(IntegrityError, match="more than 5000 bytes"):
-        fdf.extract(tmp_path / "a.tar", tmp_path / "out", max_unpacked_bytes=5000)
+        fdf.extract(tmp_path / "a.tar", tmp_path / "out", limits=fdf.Limits(max_unpacked_bytes=5000))
     with pytest.raises(IntegrityError, match="7 members"):
-        fdf.extract(tmp_path / "a.tar", tmp_path / "out", max_members=7)
+        fdf.extract(tmp_path / "a.tar", tmp_path / "out", limits=fdf.Limits(max_members=7))
     zeros = member("zeros", size=(1 << 30) + 1)
     head = tar_with(GOOD)[:-10240] + zeros.tobuf()
     (tmp_path / "b.tar.gz").write_bytes(COMPRESSORS["tar.gz"](head))

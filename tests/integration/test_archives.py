@@ -96,7 +96,7 @@ def with_unusual_names(path: Path, method: int) -> None:
             "~",
             "x" * 255,
             "日本語",
-            "a'\"$(b).txt",
+            "a'$(b).txt",
             "empty/folder/",
         ]:
             archive.writestr(name, b"" if name.endswith("/") else name.encode())

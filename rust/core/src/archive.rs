@@ -236,6 +236,10 @@ impl Archive {
             )?;
             let stream =
                 stream.ok_or_else(|| unusable("a half-unpacked member is no longer as it was left"))?;
+            if stream.position != saved.passed {
+                // Its next bytes would never be asked for, or asked for twice.
+                return Err(unusable("its saved state contradicts itself"));
+            }
             let hasher = match (&saved.rewind, self.algorithm) {
                 (Some(rewind), Some(algorithm)) => Some(Hasher::import(
                     algorithm,

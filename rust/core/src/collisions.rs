@@ -154,3 +154,80 @@ impl Iterator for Prefixes<'_> {
         Some(self.hasher.finish())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Archive and path; a slash at the end makes it a directory.
+    struct Listed(Vec<(usize, &'static str)>);
+
+    impl Names for Listed {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn path(&self, member: usize) -> Cow<'_, str> {
+            self.0[member].1.trim_end_matches('/').into()
+        }
+
+        fn is_directory(&self, member: usize) -> bool {
+            self.0[member].1.ends_with('/')
+        }
+
+        fn archive(&self, member: usize) -> usize {
+            self.0[member].0
+        }
+    }
+
+    fn kind(names: &[(usize, &'static str)], portable: bool) -> Option<Kind> {
+        find(&Listed(names.to_vec()), portable).map(|collision| collision.kind)
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_found_whatever_comes_first() {
+        for (one, other, expected) in [
+            ("a", "a", Some(Kind::SameName)),
+            ("a/", "a", Some(Kind::SameName)),
+            ("a/", "a/", Some(Kind::SameName)),
+            ("a", "a/b", Some(Kind::FileForFolder)),
+            ("a/b", "a/b/c/d", Some(Kind::FileForFolder)),
+            ("a/b", "a/c", None),
+            ("a/", "a/c", None),
+            ("a", "ab/c", None),
+        ] {
+            for portable in [false, true] {
+                assert_eq!(kind(&[(0, one), (0, other)], portable), expected, "{one} {other}");
+                assert_eq!(kind(&[(0, other), (0, "x/y"), (0, one)], portable), expected, "{other} {one}");
+            }
+        }
+        assert_eq!(kind(&[(0, "a/"), (1, "a/")], true), None);
+        assert_eq!(kind(&[(0, "a/"), (1, "a/"), (1, "a/")], true), Some(Kind::SameName));
+        assert_eq!(kind(&[(0, "a"), (1, "a")], true), Some(Kind::SameName));
+    }
+
+    #[test]
+    fn what_some_systems_take_for_one_counts_only_if_all_must_hold_it() {
+        for (one, other, expected) in [
+            ("A", "a", Kind::SameForSome),
+            ("A/", "a/", Kind::SameForSome),
+            ("A/x", "a/y", Kind::SameForSome),
+            ("A/", "a/y", Kind::SameForSome),
+            ("x/A/", "x/a/y", Kind::SameForSome),
+            ("A", "a/y", Kind::FileForFolder),
+            ("é/1", "e\u{301}/2", Kind::SameForSome),
+        ] {
+            for names in [[(0, one), (1, other)], [(0, other), (1, one)]] {
+                assert_eq!(kind(&names, true), Some(expected), "{names:?}");
+                assert_eq!(kind(&names, false), None, "{names:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_one_refused_and_the_one_in_the_way_are_both_named() {
+        let names = Listed(vec![(0, "x"), (0, "Folder/b"), (0, "y/folder"), (0, "folder/a")]);
+        let found = find(&names, true).unwrap();
+        assert_eq!((found.member, found.other), (3, 1));
+    }
+}

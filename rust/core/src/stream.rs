@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
-use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 use crate::digest::{hex, unhex};
 use crate::error::{Error, Result};
@@ -54,7 +52,6 @@ pub struct SavedStream {
     trailer: String,
     produced: u64,
     crc32: u32,
-    sha256: String,
 }
 
 impl Stream {
@@ -91,11 +88,10 @@ impl Stream {
         let Some(kept) = saved.kept_bytes(directory, &entry) else { return Ok(None) };
         let (unpacker, spool) = match entry.method() {
             Method::Stored => {
-                let state = unhex(&saved.sha256)
-                    .and_then(|state| SerializedState::<Sha256>::try_from(state.as_slice()).ok())
-                    .and_then(|state| Sha256::deserialize(&state).ok());
-                let Some(sha256) = state.filter(|_| saved.produced == kept) else { return Ok(None) };
-                match Unpacker::reopen(&entry, staging, saved.produced, saved.crc32, sha256)? {
+                if saved.produced != kept {
+                    return Ok(None);
+                }
+                match Unpacker::reopen(&entry, staging, kept, saved.crc32, job)? {
                     Some(unpacker) => (unpacker, None),
                     None => return Ok(None),
                 }
@@ -139,7 +135,6 @@ impl Stream {
             trailer: hex(&self.trailer),
             produced: self.unpacker.produced,
             crc32: self.unpacker.crc32.clone().finalize(),
-            sha256: hex(&self.unpacker.sha256.serialize()),
         }
     }
 

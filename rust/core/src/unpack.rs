@@ -1,7 +1,7 @@
 //! One member from its bytes to its file: inflate, CRC-32, size, SHA-256, write, in one pass.
 
 use std::fs::File;
-use std::io::{IoSlice, Write as _};
+use std::io::{IoSlice, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -340,31 +340,42 @@ impl Unpacker {
         Self::over(entry, staging, name, file)
     }
 
-    /// Goes on with a stored member of which `produced` bytes are on disk.
+    /// Goes on with a stored member of which `produced` bytes are on disk; None when they are not those that
+    /// `crc32` was of.  They are read again: the SHA-256 that goes into the manifest is never taken on trust.
     pub fn reopen(
         entry: &Entry<'_>,
         staging: &Staging,
         produced: u64,
         crc32: u32,
-        sha256: Sha256,
+        job: &Job,
     ) -> Result<Option<Self>> {
         if entry.is_directory() {
             return Self::create(entry, staging).map(Some);
         }
         let name = entry.name();
+        let path = staging.path(&name);
+        let refused = |source: std::io::Error| Error::storage("resume", &path, &source);
         let mut file = staging.reopen(&name)?;
-        let refused = |source: &std::io::Error| Error::storage("resume", &staging.path(&name), source);
-        if file.metadata().map_err(|source| refused(&source))?.len() < produced {
+        if file.metadata().map_err(refused)?.len() < produced {
             return Ok(None);
         }
-        file.set_len(produced).map_err(|source| refused(&source))?;
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(produced))
-            .map_err(|source| refused(&source))?;
+        file.set_len(produced).map_err(refused)?;
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(produced)).map_err(refused)?;
         let mut unpacker = Self::over(entry, staging, name, Some(file))?;
-        unpacker.produced = produced;
-        unpacker.crc32 = crc32fast::Hasher::new_with_initial_len(crc32, produced);
-        unpacker.sha256 = sha256;
-        Ok(Some(unpacker))
+        let mut kept = File::open(&path).map_err(refused)?;
+        let mut buffer = vec![0; INFLATE_BUFFER_BYTES];
+        while unpacker.produced < produced {
+            job.check()?;
+            let count = kept.read(&mut buffer).map_err(refused)?;
+            if count == 0 {
+                return Ok(None);
+            }
+            unpacker.crc32.update(&buffer[..count]);
+            unpacker.sha256.update(&buffer[..count]);
+            unpacker.produced += count as u64;
+        }
+        let same = unpacker.produced == produced && unpacker.crc32.clone().finalize() == crc32;
+        Ok(same.then_some(unpacker))
     }
 
     fn over(entry: &Entry<'_>, staging: &Staging, name: String, file: Option<File>) -> Result<Self> {
