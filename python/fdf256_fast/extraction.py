@@ -56,7 +56,7 @@ class Order:
             raise UsageError("there is only one standard input")
 
 
-async def extract_async(  # noqa: PLR0913 - the public call: each is a keyword that people type
+async def extract_async(
     archives: StrPath | Sequence[StrPath],
     folder: StrPath = ".",
     *,
