@@ -25,12 +25,13 @@ from fdf256_fast.errors import (
 if TYPE_CHECKING:
     from fdf256_fast.catalog import Archive, Catalog, Digest, load_catalog
     from fdf256_fast.console import PlainProgress, RichProgress
+    from fdf256_fast.extraction import extract_async
     from fdf256_fast.fetching import fetch
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
-    from fdf256_fast.sync import fetch_sync, install_sync
+    from fdf256_fast.sync import extract, fetch_sync, install_sync
 
 __all__ = [
     "Archive",
@@ -55,6 +56,8 @@ __all__ = [
     "StorageError",
     "TransferError",
     "UsageError",
+    "extract",
+    "extract_async",
     "fetch",
     "fetch_sync",
     "install",
@@ -76,6 +79,8 @@ _HOMES = {
     "Report": "report",
     "RichProgress": "console",
     "Snapshot": "progress",
+    "extract": "sync",
+    "extract_async": "extraction",
     "fetch": "fetching",
     "fetch_sync": "sync",
     "install": "installation",

@@ -12,6 +12,8 @@ __all__ = [
     "Directory",
     "Engine",
     "Job",
+    "LocalArchive",
+    "Names",
     "Policy",
     "Receiver",
     "Staging",
@@ -185,6 +187,62 @@ class Receiver:
     def filled(self, length: int) -> None:
         """So many bytes were read into the last view.  Raises ValueError for more than its size."""
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Names:
+    """The names that the archives of one call have taken, in one folder.
+
+    With ``portable``, names that some file system takes for one count as one.
+    """
+
+    def __new__(cls, portable: bool) -> Names: ...
+
+@final
+class LocalArchive:
+    """An archive in a local file, or in a pipe."""
+
+    @staticmethod
+    def open(job: Job, path: _Path, name: str, policy: Policy) -> LocalArchive:
+        """Opens ``path`` (``-`` for the standard input), sees what it is, and reads a zip's directory.
+
+        Raises StorageError; ArchiveError or MemberError where it is nothing that can be unpacked.
+        """
+    def claim(self, job: Job, names: Names, number: int) -> None:
+        """Takes the names of a zip's members, for archive ``number``; does nothing for a tar.
+
+        Raises MemberError when another archive has one of them.
+        """
+    def unpack(
+        self,
+        job: Job,
+        staging: Staging,
+        names: Names,
+        number: int,
+        workers: int,
+        digest: tuple[str, str] | None = None,
+    ) -> None:
+        """Unpacks all of it, with so many threads that write; ``digest`` is algorithm and value.
+
+        What lies in ``staging`` after an error is of no use.  Raises IntegrityError, StorageError,
+        CancelledError.
+        """
+    def status(self) -> tuple[int, int, int, int]:
+        """Bytes read, members unpacked, files among them, bytes unpacked."""
+    @property
+    def kind(self) -> str:
+        """``zip``, ``tar``, ``tar.gz``, ``tar.zst``, ``tar.xz`` or ``tar.bz2``."""
+    @property
+    def verified(self) -> str:
+        """After ``unpack``: ``crc32`` where the archive's own checksums cover it all, else ``none``."""
+    @property
+    def total(self) -> int | None:
+        """Size in bytes; None for a pipe."""
+    @property
+    def members(self) -> int | None:
+        """How many members there are, where it is known in advance."""
+    @property
+    def unpacked_bytes(self) -> int | None:
+        """The sum of the members' sizes, where it is known in advance."""
 
 def hash_file(job: Job, path: _Path, algorithm: str) -> str:
     """The digest of a whole file, in hexadecimal.

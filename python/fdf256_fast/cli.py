@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 INTERRUPTED = 130
+KEPT = "What was verified is kept; the same command goes on from there."
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -50,10 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if wants_json:
             _print_failure(error.format_message())
         status = UsageError.exit_status
-    except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
+    except (click.Abort, KeyboardInterrupt, asyncio.CancelledError) as stop:
         if wants_json:
             _print_failure("interrupted")
-        click.echo("Interrupted. What was verified is kept; the same command goes on from there.", err=True)
+        words = stop.words if isinstance(stop, _Interrupted) else KEPT
+        click.echo(f"Interrupted. {words}", err=True)
         status = INTERRUPTED
     except Error as error:
         status = _failed(error, wants_json=wants_json)
@@ -70,6 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         click.echo("error: out of memory. Give less --memory, or fewer --connections.", err=True)
         status = Error.exit_status
     sys.exit(status)
+
+
+class _Interrupted(click.Abort):
+    """Ctrl-C or SIGTERM, with what is to be said of a command that keeps nothing."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
 
 
 def _open_standard_streams() -> None:
@@ -137,53 +147,79 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     return click.option(*names, envvar=variable, **settings)
 
 
-def _limits(function: F) -> F:
-    for decorate in reversed(
-        [
-            _option(
-                "--connections",
-                type=int,
-                help="HTTP requests at once.  [default: 16, and more where each is held back]",
-            ),
-            _option(
-                "--memory",
-                callback=_size,
-                metavar="SIZE",
-                default="256MiB",
-                show_default=True,
-                help="Received bytes that may wait for their turn.",
-            ),
-            _option("--workers", type=int, default=0, help="Threads that unpack and hash; one per core."),
-            _option("--limit-rate", callback=_rate, metavar="RATE", help="Bytes per second, such as 10MB/s."),
-            _option(
-                "--retries",
-                type=int,
-                default=8,
-                show_default=True,
-                help="Failures in a row, with no progress between, before giving up.",
-            ),
-            _option(
-                "--timeout",
-                type=float,
-                default=30.0,
-                show_default=True,
-                help="Seconds that a connection may be silent.",
-            ),
-            _option("--header", multiple=True, metavar="'K: V'", help="Sent to the sources' hosts only."),
-            _option(
-                "--progress",
-                type=click.Choice(["auto", "rich", "plain", "none"]),
-                default="auto",
-                show_default=True,
-                help="How progress is shown.",
-            ),
-            _option("--json", "as_json", is_flag=True, help="Print one JSON object at the end."),
-            _option("--quiet", "-q", is_flag=True, help="Print errors only."),
-            _option("--verbose", "-v", count=True, help="Log requests and retries to stderr."),
-        ]
-    ):
-        function = decorate(function)
-    return function
+def _all_of(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_workers = _option("--workers", type=int, default=0, help="Threads that unpack and hash; one per core.")
+
+_screen = _all_of(
+    [
+        _option(
+            "--progress",
+            type=click.Choice(["auto", "rich", "plain", "none"]),
+            default="auto",
+            show_default=True,
+            help="How progress is shown.",
+        ),
+        _option("--json", "as_json", is_flag=True, help="Print one JSON object at the end."),
+        _option("--quiet", "-q", is_flag=True, help="Print errors only."),
+        _option("--verbose", "-v", count=True, help="Log requests and retries to stderr."),
+    ]
+)
+
+_limits = _all_of(
+    [
+        _option(
+            "--connections",
+            type=int,
+            help="HTTP requests at once.  [default: 16, and more where each is held back]",
+        ),
+        _option(
+            "--memory",
+            callback=_size,
+            metavar="SIZE",
+            default="256MiB",
+            show_default=True,
+            help="Received bytes that may wait for their turn.",
+        ),
+        _workers,
+        _option("--limit-rate", callback=_rate, metavar="RATE", help="Bytes per second, such as 10MB/s."),
+        _option(
+            "--retries",
+            type=int,
+            default=8,
+            show_default=True,
+            help="Failures in a row, with no progress between, before giving up.",
+        ),
+        _option(
+            "--timeout",
+            type=float,
+            default=30.0,
+            show_default=True,
+            help="Seconds that a connection may be silent.",
+        ),
+        _option("--header", multiple=True, metavar="'K: V'", help="Sent to the sources' hosts only."),
+        _screen,
+    ]
+)
+
+
+_LIMITS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    ("connections", "connections", lambda count: count),
+    ("memory", "memory_bytes", int),
+    ("workers", "workers", int),
+    ("limit_rate", "rate", lambda rate: rate),
+    ("retries", "retries", int),
+    ("timeout", "timeout_seconds", float),
+    ("header", "headers", lambda lines: dict(map(_header, lines))),
+)
+"""Option, field of ``Limits``, and how the one becomes the other."""
 
 
 def _archive_limits(function: F) -> F:
@@ -246,13 +282,10 @@ class _Common:
         verbose = taken("verbose")
         self._progress: str = taken("progress")
         self._limits = {
-            "connections": taken("connections"),
-            "memory_bytes": taken("memory"),
-            "workers": taken("workers"),
-            "rate": taken("limit_rate"),
-            "retries": taken("retries"),
-            "timeout_seconds": taken("timeout"),
-            "headers": dict(map(_header, taken("header"))),
+            field: read(taken(option))
+            for option, field, read in _LIMITS
+            # Not every command speaks HTTP.
+            if option in arguments
         }
         self._limits |= _archive_fields(arguments)
         if verbose:
@@ -276,7 +309,7 @@ class _Common:
 
         return choose_progress(self._progress)
 
-    def show(self, report: Report, *, verb: str) -> None:
+    def show(self, report: Report, *, verb: str, is_local: bool = False) -> None:
         """Print what was done: JSON, a summary, or nothing."""
         if self.as_json:
             _print_json(report.as_json())
@@ -291,7 +324,7 @@ class _Common:
                 names = ", ".join(archive.name for archive in report.archives)
                 click.echo(f"Would fetch {total} for {report.files} files into {report.target}: {names}.")
             else:
-                print_report(report.as_json(), verb=verb)
+                print_report(report.as_json(), verb=verb, is_local=is_local)
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -423,6 +456,43 @@ def fetch(
     if len({one.path for one in wanted}) < len(wanted):
         raise click.UsageError("two of the URLs would be written to the same file")
     common.show(_run(fetch_files(wanted, common.limits, common.progress)), verb="Fetched")
+
+
+@_command.command()
+@click.argument("archives", metavar="ARCHIVE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_option(
+    "--directory",
+    "-d",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder to unpack into. [default: here]",
+)
+@_option("--digest", metavar="ALGO:HEX", help="What the archive must have (for one archive).")
+@_option("--force", is_flag=True, help="Replace files that are there already.")
+@_archive_limits
+@_workers
+@_screen
+def extract(
+    archives: tuple[Path, ...], directory: Path, digest: str | None, force: bool, **arguments: Any
+) -> None:
+    """Unpack local archives, all of them or nothing: zip, tar, tar.gz, tar.zst, tar.xz, tar.bz2.
+
+    Every file is checked, nothing appears in the folder before all is whole, and hostile archives are
+    refused. "-" is the standard input.
+
+    Example: fdf256 extract cc-by-2.zip metainfo.zip -d data/fdf256
+    """
+    from fdf256_fast.catalog import Digest  # noqa: PLC0415
+    from fdf256_fast.extraction import Order, extract_files  # noqa: PLC0415
+
+    common = _Common(arguments)
+    parsed = Digest.parse(digest) if digest else None
+    order = Order(archives, directory, parsed, force=force, limits=common.limits)
+    try:
+        report = _run(extract_files(order, common.progress))
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        raise _Interrupted("Archives are unpacked as a whole or not at all.") from error
+    common.show(report, verb="Unpacked", is_local=True)
 
 
 @_command.command()

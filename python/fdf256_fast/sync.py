@@ -7,13 +7,14 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from fdf256_fast.extraction import extract_async
 from fdf256_fast.fetching import fetch
 from fdf256_fast.installation import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["fetch_sync", "install_sync"]
+__all__ = ["extract", "fetch_sync", "install_sync"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,3 +39,6 @@ install_sync = _blocking(install)
 
 fetch_sync = _blocking(fetch)
 """Like :func:`~fdf256_fast.fetching.fetch`, but returns when it is done."""
+
+extract = _blocking(extract_async)
+"""Like :func:`~fdf256_fast.extraction.extract_async`, but returns when it is done."""

@@ -629,9 +629,11 @@ def report(**fields: object) -> dict[str, object]:
     }
 
 
-def printed(content: dict[str, object], width: int = 200, **options: str) -> list[str]:
+def printed(
+    content: dict[str, object], width: int = 200, *, verb: str = "Installed", is_local: bool = False
+) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    print_report(content, console, **options)
+    print_report(content, console, verb=verb, is_local=is_local)
     return plain(written(console)).splitlines()
 
 
@@ -723,3 +725,13 @@ def test_an_error_is_red_on_a_terminal() -> None:
     console = Console(file=stream, force_terminal=True, width=80, color_system="standard")
     print_error("no", "do", console)
     assert stream.getvalue() == "\x1b[1;31merror:\x1b[0m no\n\x1b[2m  do\x1b[0m\n"
+
+
+def test_a_report_on_local_archives_speaks_of_no_download() -> None:
+    lines = printed({**report(), "verified": "crc32"}, verb="Unpacked", is_local=True)
+    assert not any("downloaded" in line or "from" in line for line in lines)
+    assert lines[-1] == (
+        "Unpacked 10,012 files in data/fdf256: 1.29 GB in 1.8 s (717 MB/s), every checksum in them is right."
+    )
+    lines = printed({**report(), "verified": "none"}, verb="Unpacked", is_local=True)
+    assert lines[-1].endswith("not verified: not all has a checksum.")

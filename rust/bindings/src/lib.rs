@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
 mod errors;
+mod extraction;
 mod receiver;
 
 use std::path::PathBuf;
@@ -314,7 +315,7 @@ fn sync_file_system(py: Python<'_>, path: PathBuf) -> PyResult<()> {
 mod _core {
     #[pymodule_export]
     use super::{
-        Directory, Engine, Job, Policy, Staging, hash_file, receiver::Receiver, sync_file_system,
-        write_manifest,
+        Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
+        receiver::Receiver, sync_file_system, write_manifest,
     };
 }

@@ -8,19 +8,27 @@
 //! The network, the decisions and the screen are Python's; see `ARCHITECTURE.md`.
 
 mod archive;
+mod buffers;
 mod collisions;
+pub mod decode;
 pub mod digest;
 pub mod engine;
 pub mod error;
+pub mod extract;
+mod extract_tar;
+mod extract_zip;
 pub mod job;
 pub mod manifest;
 pub mod name;
+pub mod names;
 pub mod policy;
 mod recheck;
 pub mod slab;
 pub mod space;
 pub mod staging;
 pub mod stream;
+pub mod tar;
+pub mod tar_header;
 pub mod unpack;
 mod window;
 pub mod zip;

@@ -31,12 +31,21 @@ pub struct Scratch {
     inflater: libdeflater::Decompressor,
     /// Made when the first member needs it.
     zstd: Option<Decoder<'static>>,
+    wants_sha256: bool,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
         let inflater = libdeflater::Decompressor::new();
-        Self { input: Vec::new(), output: Vec::new(), inflater, zstd: None }
+        Self { input: Vec::new(), output: Vec::new(), inflater, zstd: None, wants_sha256: true }
+    }
+}
+
+impl Scratch {
+    /// For members whose SHA-256 nobody wants: it takes longer than everything else that is computed.
+    #[must_use]
+    pub fn without_sha256() -> Self {
+        Self { wants_sha256: false, ..Self::default() }
     }
 }
 
@@ -59,6 +68,7 @@ pub fn unpack_member(
     check_trailer(directory, index, local, chunks)?;
     if entry.bytes > ONE_SHOT_BYTES && entry.method() != Method::Stored {
         let mut unpacker = Unpacker::create(&entry, staging)?;
+        unpacker.wants_sha256 = scratch.wants_sha256;
         for slice in data {
             job.check()?;
             if let Err(error) = unpacker.push(directory, &entry, slice) {
@@ -68,6 +78,7 @@ pub fn unpack_member(
         }
         return unpacker.finish(directory, &entry, staging);
     }
+    let wants_sha256 = scratch.wants_sha256;
     let contents: &[&[u8]] = match entry.method() {
         Method::Stored => &data,
         Method::Deflated | Method::Zstd => &[inflate(directory, &entry, &data, scratch)?],
@@ -77,7 +88,9 @@ pub fn unpack_member(
         // Both checks run over the same bytes while they are in the cache.
         for block in slice.chunks(1 << 15) {
             crc32.update(block);
-            sha256.update(block);
+            if wants_sha256 {
+                sha256.update(block);
+            }
         }
     }
     check_crc32(directory, &entry, crc32)?;
@@ -151,7 +164,7 @@ fn inflate<'a>(
     data: &[&[u8]],
     scratch: &'a mut Scratch,
 ) -> Result<&'a [u8]> {
-    let Scratch { input, output, inflater, zstd } = scratch;
+    let Scratch { input, output, inflater, zstd, .. } = scratch;
     let input = match data {
         [] => &[],
         [only] => *only,
@@ -232,7 +245,7 @@ fn check_crc32(directory: &Directory, entry: &Entry<'_>, crc32: crc32fast::Hashe
     ))
 }
 
-fn write_slices(file: &mut File, slices: &[&[u8]]) -> std::io::Result<()> {
+pub(crate) fn write_slices(file: &mut File, slices: &[&[u8]]) -> std::io::Result<()> {
     let mut vectors: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
     let mut rest = vectors.as_mut_slice();
     IoSlice::advance_slices(&mut rest, 0);
@@ -257,6 +270,7 @@ pub struct Unpacker {
     name: String,
     pub crc32: crc32fast::Hasher,
     pub sha256: Sha256,
+    wants_sha256: bool,
     pub produced: u64,
 }
 
@@ -376,8 +390,15 @@ impl Unpacker {
             name,
             crc32: crc32fast::Hasher::new(),
             sha256: Sha256::new(),
+            wants_sha256: true,
             produced: 0,
         })
+    }
+
+    /// Its `finish` then returns the SHA-256 of nothing.
+    #[must_use]
+    pub fn without_sha256(self) -> Self {
+        Self { wants_sha256: false, ..self }
     }
 
     /// Takes the next bytes of the member's data.
@@ -419,7 +440,9 @@ impl Unpacker {
         }
         for block in data.chunks(1 << 15) {
             self.crc32.update(block);
-            self.sha256.update(block);
+            if self.wants_sha256 {
+                self.sha256.update(block);
+            }
         }
         let Some(file) = &mut self.file else { return Ok(()) };
         file.write_all(data).map_err(|source| Error::storage("write", &self.path, &source))

@@ -36,6 +36,17 @@ proptest! {
     }
 
     #[test]
+    fn tar_reader(changes in changes(), piece in any::<[u8; 2]>(), seals in any::<bool>()) {
+        let tar = changed(bodies::tar::sample(), &changes);
+        bodies::tar::tar_reader(&[&piece[..], &[u8::from(seals)], &tar].concat());
+    }
+
+    #[test]
+    fn decompressors(data in vec(any::<u8>(), 0..200)) {
+        bodies::tar::decompressors(&data);
+    }
+
+    #[test]
     fn central_directory(changes in changes()) {
         bodies::central_directory(&changed(maker::sample(), &changes));
     }
@@ -101,6 +112,9 @@ fn write_seeds() {
     for (number, method) in (0..).zip([0, 8, 93]) {
         let data = maker::compressed(method, &maker::pattern(700));
         write("member_data", number, &[&[0, number, 0, 1][..], &data].concat());
+    }
+    for seals in 0..2 {
+        write("tar_reader", seals, &[&[2, 0, seals][..], &bodies::tar::sample()].concat());
     }
     for (number, name) in (0..).zip(["folder/file", "\u{e9}/\u{130}.txt", "COM1", "a\u{202e}b"]) {
         write("member_name", number, &[&[1, 1][..], name.as_bytes()].concat());

@@ -1,0 +1,385 @@
+//! A local archive into a staging folder: what kind it is, and what all kinds have in common.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::decode::Format;
+use crate::digest::{Algorithm, Hasher};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::names::Names;
+use crate::policy::Policy;
+use crate::staging::Staging;
+use crate::zip::{Directory, Parsed};
+
+/// The end of a zip: most directories of a few thousand members are in it.
+const TAIL_BYTES: u64 = 1 << 18;
+/// A zip's end record with the longest comment.
+const END_BYTES_MAX: u64 = 22 + 0xffff;
+/// Read size: large enough for few calls, small enough for the cache.
+pub(crate) const READ_BYTES: usize = 1 << 18;
+/// A pipe that says nothing is asked this often whether the job was cancelled.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// Where "-" leads.
+const STANDARD_INPUT: &str = "/dev/stdin";
+
+/// An archive in a file that is open, or in a pipe.
+#[derive(Debug)]
+pub struct LocalArchive {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    /// Size in bytes; None for a pipe.
+    pub(crate) total: Option<u64>,
+    pub(crate) format: Format,
+    pub(crate) directory: Option<Directory>,
+    pub(crate) policy: Policy,
+    /// What was read of a pipe to see what it is.
+    pub(crate) head: Vec<u8>,
+    pub(crate) counters: Counters,
+}
+
+/// Read by whoever shows progress.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub read_bytes: AtomicU64,
+    pub members: AtomicU64,
+    pub files: AtomicU64,
+    pub unpacked_bytes: AtomicU64,
+    pub is_checked: AtomicBool,
+}
+
+/// Where an archive goes.
+#[derive(Debug, Clone)]
+pub struct Goal {
+    pub staging: Arc<Staging>,
+    pub names: Arc<Names>,
+    /// The archive's number among those that share `names`.
+    pub number: u32,
+    pub workers: usize,
+    /// Algorithm and value that the whole archive must have.
+    pub digest: Option<(Algorithm, String)>,
+}
+
+impl LocalArchive {
+    /// Opens `path` (`-` for the standard input), sees what it is, and reads a zip's directory.
+    ///
+    /// # Errors
+    /// `Storage`; `Archive` or `Member` where it is no archive that can be unpacked.
+    pub fn open(path: &Path, name: &str, policy: Policy, job: &Job) -> Result<Self> {
+        let path = if path.as_os_str() == "-" { Path::new(STANDARD_INPUT) } else { path };
+        let refused = |source: io::Error| Error::storage("read", path, &source);
+        let refuse = |reason: &str| {
+            Err(Error::Archive { archive: name.to_owned(), offset: 0, reason: reason.to_owned() })
+        };
+        let kind = std::fs::metadata(path).map_err(refused)?.file_type();
+        if kind.is_dir() {
+            return Err(refused(io::Error::from_raw_os_error(rustix::io::Errno::ISDIR.raw_os_error())));
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            return refuse("it is a device, not a file");
+        }
+        let file = File::open(path).map_err(refused)?;
+        let total =
+            kind.is_file().then(|| file.metadata().map(|data| data.len())).transpose().map_err(refused)?;
+        let mut archive = Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            file,
+            total,
+            format: Format::Tar,
+            directory: None,
+            policy,
+            head: Vec::new(),
+            counters: Counters::default(),
+        };
+        archive.head = archive.read_head(job)?;
+        archive.format = match (Format::of(&archive.head), total) {
+            (Some(Format::Zip), None) => {
+                return refuse("a zip cannot be read from a pipe: its directory is at its end");
+            }
+            (Some(format), _) => format,
+            (None, Some(total)) if archive.ends_like_a_zip(total)? => Format::Zip,
+            (None, _) if archive.head.is_empty() => return refuse("it is empty"),
+            (None, _) => {
+                return refuse(
+                    "it is neither a zip nor a tar, nor a tar compressed by gzip, zstd, xz or bzip2",
+                );
+            }
+        };
+        if let (Format::Zip, Some(total)) = (archive.format, total) {
+            archive.directory = Some(archive.read_directory(total, job)?);
+        }
+        Ok(archive)
+    }
+
+    fn read_head(&self, job: &Job) -> Result<Vec<u8>> {
+        let mut head = Vec::with_capacity(crate::tar_header::BLOCK_BYTES);
+        let mut block = [0; crate::tar_header::BLOCK_BYTES];
+        while head.len() < block.len() {
+            let room = block.len() - head.len();
+            let count = match self.total {
+                Some(_) => self.file.read_at(&mut block[..room], head.len() as u64),
+                None => wait_and_read(&self.file, &mut block[..room], job),
+            };
+            match count {
+                Ok(0) => break,
+                Ok(count) => head.extend_from_slice(&block[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => job.check()?,
+                Err(error) => return Err(self.read_failed(&error, job)),
+            }
+        }
+        Ok(head)
+    }
+
+    /// A zip may have something in front of it, so its end record decides.
+    fn ends_like_a_zip(&self, total: u64) -> Result<bool> {
+        let start = total.saturating_sub(END_BYTES_MAX);
+        Ok(memory_find(&self.read_span(start, total)?, b"PK\x05\x06"))
+    }
+
+    fn read_directory(&self, total: u64, job: &Job) -> Result<Directory> {
+        let mut start = total.saturating_sub(TAIL_BYTES);
+        loop {
+            job.check()?;
+            let tail = Bytes::from(self.read_span(start, total)?);
+            match Directory::parse(&self.name, &tail, total, &self.policy)? {
+                Parsed::Complete(directory) => return Ok(directory),
+                Parsed::NeedFrom(offset) => start = offset.min(start.saturating_sub(1)),
+            }
+        }
+    }
+
+    fn read_span(&self, start: u64, end: u64) -> Result<Vec<u8>> {
+        let mut data = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
+        self.read_exactly(&mut data, start)?;
+        Ok(data)
+    }
+
+    pub(crate) fn read_exactly(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.file.read_exact_at(buffer, offset).map_err(|source| {
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                Error::Archive {
+                    archive: self.name.clone(),
+                    offset,
+                    reason: "the file became shorter while it was read".into(),
+                }
+            } else {
+                Error::storage("read", &self.path, &source)
+            }
+        })
+    }
+
+    /// Takes the names of a zip's files, which are known before it is unpacked.
+    ///
+    /// # Errors
+    /// `Member`, when another archive has one of them.
+    pub fn claim(&self, names: &Names, number: u32, job: &Job) -> Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        for index in 0..directory.len() {
+            if index % 4096 == 0 {
+                job.check()?;
+            }
+            let entry = directory.entry(index);
+            let name = entry.name();
+            match name.strip_suffix('/') {
+                Some(folder) => names.claim_folder(number, folder),
+                None => names.claim_file(number, &name),
+            }
+            .map_err(|reason| directory.refuse_member(&entry, reason))?;
+        }
+        Ok(())
+    }
+
+    /// Unpacks all of it; what lies in staging after an error is of no use.
+    ///
+    /// # Errors
+    /// `Member`, `Archive`, `Digest`, `Storage`, `Cancelled`.
+    pub fn unpack(&self, goal: &Goal, job: &Job) -> Result<()> {
+        let course =
+            Course { job: job.clone(), failure: Mutex::default(), has_failed: AtomicBool::new(false) };
+        std::thread::scope(|scope| {
+            if let Some((algorithm, value)) = &goal.digest {
+                let course = &course;
+                scope.spawn(move || course.note(self.check_digest(*algorithm, value, course)));
+            }
+            match &self.directory {
+                Some(directory) => course.note(crate::extract_zip::unpack(self, directory, goal, &course)),
+                None => crate::extract_tar::unpack(self, goal, &course),
+            }
+        });
+        course.outcome()
+    }
+
+    /// Beside the unpacking, over the same open file; it is in the page cache when the second one comes.
+    fn check_digest(&self, algorithm: Algorithm, expected: &str, course: &Course) -> Result<()> {
+        let mut hasher = Hasher::new(algorithm);
+        let mut buffer = vec![0; READ_BYTES];
+        let mut offset = 0;
+        let total =
+            self.total.ok_or_else(|| Error::Unusable("the digest of a pipe cannot be checked".into()))?;
+        while offset < total {
+            course.check()?;
+            let count = buffer.len().min(usize::try_from(total - offset).unwrap_or(usize::MAX));
+            self.read_exactly(&mut buffer[..count], offset)?;
+            hasher.update(&buffer[..count]);
+            offset += count as u64;
+        }
+        let computed = hasher.finish();
+        if computed == *expected {
+            return Ok(());
+        }
+        let with_name = |value: &str| format!("{}:{value}", algorithm.name());
+        Err(Error::Digest {
+            archive: self.name.clone(),
+            expected: with_name(expected),
+            computed: with_name(&computed),
+        })
+    }
+
+    /// What the archive's own checksums are worth: `crc32`, or `none` where there are none.
+    #[must_use]
+    pub fn verified(&self) -> &'static str {
+        if self.counters.is_checked.load(Ordering::Relaxed) { "crc32" } else { "none" }
+    }
+
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    #[must_use]
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    #[must_use]
+    pub fn directory(&self) -> Option<&Directory> {
+        self.directory.as_ref()
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn read_failed(&self, error: &io::Error, job: &Job) -> Error {
+        if job.is_cancelled() { Error::Cancelled } else { Error::storage("read", &self.path, error) }
+    }
+}
+
+/// What the threads of one `unpack` share: whether to go on, and the first error.
+pub(crate) struct Course {
+    job: Job,
+    failure: Mutex<Option<Error>>,
+    has_failed: AtomicBool,
+}
+
+impl Course {
+    pub(crate) fn note(&self, result: Result<()>) {
+        if let Err(error) = result {
+            let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            // Threads that end because of an error may be heard before the one that had it.
+            if matches!(*first, None | Some(Error::Cancelled)) {
+                *first = Some(error);
+            }
+            self.has_failed.store(true, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire) || self.job.is_cancelled()
+    }
+
+    /// # Errors
+    /// `Cancelled`, when there is no use in going on.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_over() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    pub(crate) fn job(&self) -> &Job {
+        &self.job
+    }
+
+    fn outcome(self) -> Result<()> {
+        self.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+}
+
+/// The bytes of a file from its start, or of a pipe, for a decompressor.  Counts them, and ends with an
+/// error when the work is over.
+pub(crate) struct Source<'a> {
+    archive: &'a LocalArchive,
+    course: &'a Course,
+    buffer: Vec<u8>,
+    taken: usize,
+    filled: usize,
+    offset: u64,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(archive: &'a LocalArchive, course: &'a Course) -> Self {
+        let mut source =
+            Self { archive, course, buffer: vec![0; READ_BYTES], taken: 0, filled: 0, offset: 0 };
+        if archive.total.is_none() {
+            source.buffer[..archive.head.len()].copy_from_slice(&archive.head);
+            source.filled = archive.head.len();
+        }
+        source
+    }
+}
+
+impl BufRead for Source<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.course.is_over() {
+            return Err(io::Error::other("the work is over"));
+        }
+        if self.taken == self.filled {
+            self.taken = 0;
+            self.filled = match self.archive.total {
+                Some(_) => self.archive.file.read_at(&mut self.buffer, self.offset)?,
+                None => wait_and_read(&self.archive.file, &mut self.buffer, self.course.job())?,
+            };
+            self.offset += self.filled as u64;
+        }
+        Ok(&self.buffer[self.taken..self.filled])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.taken += count;
+        self.archive.counters.read_bytes.fetch_add(count as u64, Ordering::Relaxed);
+    }
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+/// Reads from a pipe, in which nothing may come for a long time.
+fn wait_and_read(mut file: &File, buffer: &mut [u8], job: &Job) -> io::Result<usize> {
+    loop {
+        if job.is_cancelled() {
+            return Err(io::Error::other("the work is over"));
+        }
+        if poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(&PATIENCE))? > 0 {
+            return file.read(buffer);
+        }
+    }
+}
+
+fn memory_find(data: &[u8], wanted: &[u8]) -> bool {
+    data.windows(wanted.len()).any(|window| window == wanted)
+}

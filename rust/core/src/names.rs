@@ -1,0 +1,139 @@
+//! Which names were unpacked so far, over all archives that go into one folder.
+//!
+//! A tar tells its names one by one, so they are remembered: by keyed hashes, about 30 bytes a name.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, PoisonError};
+
+use crate::name;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
+}
+
+#[derive(Debug)]
+pub struct Names {
+    /// Names that some file system takes for one count as one.
+    portable: bool,
+    /// The keys are random, so nobody can make two names collide on purpose; by chance it happens once in
+    /// thirty million archives of a million files, and one of these would be refused.
+    state: RandomState,
+    seen: Mutex<HashMap<u64, Claim>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    /// Hash of the name as it is written.
+    spelling: u64,
+    archive: u32,
+    kind: Kind,
+}
+
+impl Names {
+    #[must_use]
+    pub fn new(portable: bool) -> Self {
+        Self { portable, state: RandomState::new(), seen: Mutex::default() }
+    }
+
+    /// Takes the name of a file for archive number `archive`.
+    ///
+    /// # Errors
+    /// The reason why it is not free.
+    pub fn claim_file(&self, archive: u32, path: &str) -> Result<(), &'static str> {
+        self.claim(archive, path, Kind::File)
+    }
+
+    /// Takes the name of a folder; several members and archives may do so.
+    ///
+    /// # Errors
+    /// The reason why it is not free.
+    pub fn claim_folder(&self, archive: u32, path: &str) -> Result<(), &'static str> {
+        self.claim(archive, path, Kind::Folder)
+    }
+
+    fn claim(&self, archive: u32, path: &str, kind: Kind) -> Result<(), &'static str> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = path;
+        while let Some((parent, _)) = rest.rsplit_once('/') {
+            if self.put(&mut seen, archive, parent, Kind::Folder, path)? == Known::Yes {
+                break;
+            }
+            rest = parent;
+        }
+        self.put(&mut seen, archive, path, kind, path).map(drop)
+    }
+
+    fn put(
+        &self,
+        seen: &mut HashMap<u64, Claim>,
+        archive: u32,
+        path: &str,
+        kind: Kind,
+        wanted: &str,
+    ) -> Result<Known, &'static str> {
+        let spelling = self.state.hash_one(path);
+        let key = if self.portable { self.state.hash_one(name::folded(path).as_ref()) } else { spelling };
+        let claim = match seen.entry(key) {
+            Entry::Vacant(free) => {
+                free.insert(Claim { spelling, archive, kind });
+                return Ok(Known::No);
+            }
+            Entry::Occupied(taken) => *taken.get(),
+        };
+        let elsewhere = claim.archive != archive;
+        Err(match (claim.kind, kind) {
+            (Kind::Folder, Kind::Folder) if claim.spelling == spelling => return Ok(Known::Yes),
+            _ if claim.spelling != spelling => {
+                "its name differs from another one only in case or Unicode form, \
+                 which not every system tells apart"
+            }
+            (Kind::File, Kind::File) if elsewhere => "another archive has a file of this name",
+            (Kind::File, Kind::File) => "its name occurs twice",
+            (Kind::Folder, Kind::File) if elsewhere => "it is a file where another archive has a folder",
+            (Kind::Folder, Kind::File) => "it is a file where other members need a folder",
+            _ if path.len() < wanted.len() => "it lies in a folder of which there is a file of the same name",
+            _ => "it is a folder where there is a file of the same name",
+        })
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Known {
+    Yes,
+    No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_one_name_and_a_folder_may_be_named_again() {
+        let names = Names::new(true);
+        names.claim_folder(0, "a/b").unwrap();
+        names.claim_folder(0, "a").unwrap();
+        names.claim_file(0, "a/b/c").unwrap();
+        names.claim_folder(1, "a/b").unwrap();
+        assert!(names.claim_file(0, "a/b/c").unwrap_err().contains("twice"));
+        assert!(names.claim_file(1, "a/b/c").unwrap_err().contains("another archive"));
+        assert!(names.claim_file(0, "a/b").is_err());
+        assert!(names.claim_file(0, "a/b/c/d").is_err());
+        assert!(names.claim_folder(0, "a/b/c").is_err());
+    }
+
+    #[test]
+    fn names_that_some_system_takes_for_one_are_refused_unless_told_otherwise() {
+        let names = Names::new(true);
+        names.claim_file(0, "Photos/a").unwrap();
+        assert!(names.claim_file(0, "Photos/A").unwrap_err().contains("case"));
+        assert!(names.claim_file(0, "photos/b").unwrap_err().contains("case"));
+        let names = Names::new(false);
+        names.claim_file(0, "Photos/a").unwrap();
+        names.claim_file(0, "Photos/A").unwrap();
+        names.claim_file(0, "photos/b").unwrap();
+    }
+}
