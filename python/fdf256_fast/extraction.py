@@ -20,11 +20,11 @@ from fdf256_fast.merging import merge
 from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
 from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.units import format_bytes
-from fdf256_fast.watch import SCREEN_SECONDS, all_of, unbroken
+from fdf256_fast.watch import SCREEN_SECONDS, all_of, in_job, in_thread, unbroken
 from fdf256_fast.workspace import Workspace, storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 
 __all__ = ["Order", "extract_async", "extract_files"]
 
@@ -137,20 +137,20 @@ class _Extraction:
     async def unpack(self, work: Path) -> None:
         policy = self._order.limits.policy
         for path, name in zip(self._order.archives, self.names, strict=True):
-            opened = await _with(self._job, LocalArchive.open, self._job, path, name, policy)
+            opened = await in_job(self._job, LocalArchive.open, self._job, path, name, policy)
             self._opened.append(opened)
-        await _with(self._job, self._check_room)
+        await in_job(self._job, self._check_room)
         if len(self._opened) > 1:
             # Within one zip its directory has told already.
             for number, archive in enumerate(self._opened):
-                await _with(self._job, archive.claim, self._job, self._taken, number)
-        staging = await _with(self._job, Staging, work / "staging")
+                await in_job(self._job, archive.claim, self._job, self._taken, number)
+        staging = await in_job(self._job, Staging, work / "staging")
         with self._watched():
             await all_of(self._jobs(staging), hint="")
         if len(self._done) < len(self._opened):
             # A task group takes a task that was cancelled from within for one that is done.
             raise asyncio.CancelledError
-        await _with(self._job, self._merge, work / "staging")
+        await in_job(self._job, self._merge, work / "staging")
 
     def _jobs(self, staging: Staging) -> Iterator[Coroutine[object, object, None]]:
         """One for each archive: as many tars at once as there are cores, since each is bound to one; zips
@@ -164,7 +164,7 @@ class _Extraction:
         async def one(number: int, archive: LocalArchive) -> None:
             async with turns[archive.kind == "zip"]:
                 arguments = (self._job, staging, self._taken, number, workers, wanted)
-                await _with(self._job, archive.unpack, *arguments)
+                await in_job(self._job, archive.unpack, *arguments)
             self._done.add(number)
 
         return (one(number, archive) for number, archive in enumerate(self._opened))
@@ -241,19 +241,19 @@ class _Extraction:
 async def _working_folder(folder: Path) -> AsyncIterator[Path]:
     """An empty folder in ``folder``'s workspace, which is locked meanwhile; nothing of it stays."""
     workspace = Workspace.of(folder)
-    made = await asyncio.to_thread(_missing, folder)
+    made = await in_thread(_missing, folder)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(_unbroken, _remove_empty, made)
+        stack.push_async_callback(in_thread, _remove_empty, made)
         work = workspace.home / "extract"
 
         async def enter() -> None:
             await stack.enter_async_context(workspace.locked())
-            stack.push_async_callback(_unbroken, _clean, workspace, work)
+            stack.push_async_callback(in_thread, _clean, workspace, work)
 
         # To its end even when cancelled: the stack then lets go of a lock that was just taken.
         await unbroken(enter())
         # A run that was killed may have left files that are in no archive of this one.
-        await _unbroken(_remove, work)
+        await in_thread(_remove, work)
         yield work
 
 
@@ -273,35 +273,12 @@ def _remove(work: Path) -> None:
 def _clean(workspace: Workspace, work: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
     with contextlib.suppress(OSError):
-        if os.listdir(workspace.home) == ["lock"]:  # noqa: PTH208
+        if {path.name for path in workspace.home.iterdir()} <= {"lock", "lock.holder"}:
             # While it is held: whoever waits for it finds out and takes a new one.
-            (workspace.home / "lock").unlink()
-            workspace.home.rmdir()
+            shutil.rmtree(workspace.home)
 
 
 def _remove_empty(folders: list[Path]) -> None:
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()
-
-
-async def _with(job: Job, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    """Call ``function`` in a thread; a cancellation cancels ``job`` and waits until the thread is done."""
-    return await _unbroken(function, *arguments, cancel=job.cancel)
-
-
-async def _unbroken(
-    function: Callable[[*Ts], T], *arguments: *Ts, cancel: Callable[[], None] | None = None
-) -> T:
-    call = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        if cancel is not None:
-            cancel()
-        while not call.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([call])
-        if not call.cancelled():
-            call.exception()  # asked for, so that asyncio does not complain that nobody did
-        raise

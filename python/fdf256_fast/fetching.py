@@ -35,7 +35,7 @@ from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Va
 from fdf256_fast.space import Need, check_space, explain_full, used_bytes
 from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Flight, Transfer
-from fdf256_fast.watch import affordable, all_of, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_job, in_thread, watching
 from fdf256_fast.workspace import file_size
 
 if TYPE_CHECKING:
@@ -287,14 +287,7 @@ class _FileRun:
         if digest is None or not await in_thread(path.is_file):
             return False
         job = Job()
-        hashing = asyncio.get_running_loop().run_in_executor(None, hash_file, job, path, digest.algorithm)
-        try:
-            computed = await asyncio.shield(hashing)
-        except asyncio.CancelledError:
-            job.cancel()
-            await asyncio.wait([hashing])
-            hashing.exception()
-            raise
+        computed = await in_job(job, hash_file, job, path, digest.algorithm)
         if computed != digest.value:
             return False
         self._entry.total = self._resumed = (await in_thread(path.stat)).st_size

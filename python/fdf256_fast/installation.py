@@ -19,7 +19,7 @@ from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
 from fdf256_fast.durable import storing
 from fdf256_fast.errors import Error, UsageError
-from fdf256_fast.journal import Journal, read_journal, remove_journal, write_journal, write_journal_now
+from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.publish import check_way, publish
@@ -357,6 +357,9 @@ async def _finished_journal(workspace: Workspace, progress: Progress) -> Journal
         problem = await in_thread(_take_up_publishing, workspace, journal)
         if problem:
             progress.message(problem)
+    if not journal.entries:
+        # Of a run that ended while it tidied up.
+        await in_thread(workspace.clean)
     return Journal(entries=journal.entries)
 
 
@@ -410,6 +413,5 @@ def _finish_publishing(workspace: Workspace, journal: Journal) -> int:
         if journal.entries:
             write_journal_now(workspace.journal, journal)
         else:
-            remove_journal(workspace.journal)
             workspace.clean()
     return files

@@ -13,11 +13,12 @@ from fdf256_fast.progress import Snapshot
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 
+    from fdf256_fast._core import Job
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import ArchiveProgress, Progress
     from fdf256_fast.transfer import Transfer
 
-__all__ = ["Watched", "affordable", "all_of", "in_thread", "unbroken", "watching"]
+__all__ = ["Watched", "affordable", "all_of", "in_job", "in_thread", "unbroken", "watching"]
 
 T = TypeVar("T")
 
@@ -136,6 +137,18 @@ async def in_thread(function: Callable[..., T], *arguments: object, **options: o
         del job
 
 
+async def in_job(job: Job, function: Callable[..., T], *arguments: object) -> T:
+    """``in_thread`` for a long call of the core: a cancellation sets ``job``'s flag before it waits."""
+    try:
+        call = asyncio.get_running_loop().run_in_executor(None, partial(function, *arguments))
+    except RuntimeError as error:
+        raise no_thread(error) from error
+    try:
+        return await _to_its_end(call, job.cancel)
+    finally:
+        del call
+
+
 async def unbroken(job: Coroutine[object, object, T]) -> T:
     """Do ``job``, which is short, to its end even when a cancellation comes in between.
 
@@ -144,11 +157,16 @@ async def unbroken(job: Coroutine[object, object, T]) -> T:
     return await _to_its_end(asyncio.get_running_loop().create_task(job))
 
 
-async def _to_its_end(job: asyncio.Future[T]) -> T:
-    """Wait for ``job``; a cancellation is raised when it is over, however often it is repeated."""
+async def _to_its_end(job: asyncio.Future[T], stop: Callable[[], None] | None = None) -> T:
+    """Wait for ``job``; a cancellation is raised when it is over, however often it is repeated.
+
+    ``stop`` is called when the cancellation comes.
+    """
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:
+        if stop is not None:
+            stop()
         while not job.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([job])

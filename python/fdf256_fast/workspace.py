@@ -130,13 +130,13 @@ class Workspace:
         return self.archives / f"{file_name}.part"
 
     def clean(self) -> None:
-        """Remove what only an unfinished run needs."""
+        """Remove what only an unfinished run needs; the journal last, since with it this is done again."""
         for folder in ("staging", "records", "ends", "spool"):
             shutil.rmtree(self.home / folder, ignore_errors=True)
         for path in (self.journal, self.next_manifest, self.installed):
             path.with_name(path.name + ".new").unlink(missing_ok=True)
-        self.journal.unlink(missing_ok=True)
         self.next_manifest.unlink(missing_ok=True)
+        self.journal.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the whole workspace (but not the target)."""

@@ -177,7 +177,7 @@ class Scenario:
         check_sums(target, self.wanted)
 
 
-_BESIDE = ("", ".journal", ".journal.new", ".lock")
+_BESIDE = ("", ".journal", ".journal.new", ".lock", ".lock.holder")
 
 
 def check_sums(target: Path, wanted: Contents) -> None:
