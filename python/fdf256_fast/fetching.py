@@ -524,7 +524,8 @@ class _FileRun:
         for source in self._sources.all:
             source.forget()
         self._journal = Journal()
-        await in_thread(self._remove)
+        async with self._saving:  # one that is being written would lose its draft
+            await in_thread(self._remove)
 
     def _remove(self) -> None:
         with storing("remove", self._part):

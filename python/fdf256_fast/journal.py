@@ -111,9 +111,12 @@ async def write_journal(path: Path, journal: Journal) -> None:
 
 
 def write_journal_now(path: Path, journal: Journal) -> None:
-    """The same from a thread, for a run that has ended; what cannot be written is not worth an error."""
+    """The same from a thread, for a run that has ended; what cannot be written is not worth an error.
+
+    It takes the room that was reserved for it, and reserves none.
+    """
     with contextlib.suppress(StorageError):  # the journal of half a second ago is still there
-        replace_file(path, render(journal, boot_id()).encode(), spare=True)
+        replace_file(path, render(journal, boot_id()).encode())
 
 
 def remove_journal(path: Path) -> None:

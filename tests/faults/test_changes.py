@@ -124,7 +124,7 @@ async def test_a_file_that_changes_between_two_runs_is_begun_anew(
 ) -> None:
     world, version = worlds[name], SIZES[size]
     folder = tmp_path / "goal"
-    slow = always(Act(Fault.RATE, rate=1_000_000.0))
+    slow = always(Act(Fault.RATE, rate=400_000.0))
     async with Origin(world.files, Plan(slow, *VALIDATORS[validator])) as origin:
         world.prepare(folder)
 

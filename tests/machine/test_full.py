@@ -13,7 +13,7 @@ import pytest
 
 import fdf256_fast.installation
 from fdf256_fast import StorageError, fetch, install
-from fdf256_fast.journal import Entry, Journal, read_journal, render, write_journal_now
+from fdf256_fast.journal import Entry, Journal, read_journal, render, write_journal, write_journal_now
 from fdf256_fast.origin import Origin
 from tests.integration.oracles import bytes_of, check_installed, sha256, tree_of
 from tests.integration.runs import command
@@ -164,17 +164,19 @@ async def test_a_fetch_that_fills_the_disk_goes_on_from_where_it_was(
         assert {path.name for path in disk.iterdir()} == {"a.bin"}
 
 
-def test_a_journal_is_written_even_when_the_disk_has_become_full(tmp_path: Path) -> None:
+async def test_a_journal_is_written_even_when_the_disk_has_become_full(tmp_path: Path) -> None:
     with small_disk(tmp_path / "target", 20 * BLOCK) as disk:
-        write_journal_now(disk / "journal", Journal(entries={"a": Entry("first")}))
+        await write_journal(disk / "journal", Journal(entries={"a": Entry("first")}))
         with contextlib.suppress(OSError), (disk / "rest").open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(BLOCK))
         assert os.statvfs(disk).f_bavail == 0
-        for text in ("second", "third"):
-            journal = Journal(entries={"a": Entry(text)})
-            write_journal_now(disk / "journal", journal)
-            assert (disk / "journal").read_text() == render(journal, _boot())
+        journal = Journal(entries={"a": Entry("second")})
+        await write_journal(disk / "journal", journal)
+        assert (disk / "journal").read_text() == render(journal, _boot())
+        last = Journal(entries={"a": Entry("third")})
+        write_journal_now(disk / "journal", last)
+        assert (disk / "journal").read_text() == render(last, _boot())
 
 
 def _boot() -> str:

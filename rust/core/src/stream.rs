@@ -94,7 +94,8 @@ impl Stream {
         let Some(kept) = saved.kept_bytes(directory, &entry) else { return Ok(None) };
         let (unpacker, spool) = match entry.method() {
             Method::Stored => {
-                if saved.produced != kept {
+                // What the disk has lost, or was told to keep for less than this, is not enough.
+                if saved.produced != kept || staging.size(&entry.name()).is_none_or(|size| size < kept) {
                     return Ok(None);
                 }
                 match Unpacker::reopen(&entry, staging, kept, saved.crc32, job)? {
