@@ -38,7 +38,7 @@ def core_threads() -> set[int]:
 
 
 async def only_core_threads(before: set[int]) -> bool:
-    """Whether there are no more than ``before``; the system lists a thread that was joined for a moment more."""
+    """Whether there are no more than before; the system lists a joined thread for a moment more."""
     for _ in range(200):
         if core_threads() <= before:
             return True

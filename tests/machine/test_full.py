@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -164,15 +165,15 @@ async def test_a_fetch_that_fills_the_disk_goes_on_from_where_it_was(
         assert {path.name for path in disk.iterdir()} == {"a.bin"}
 
 
-async def test_a_journal_is_written_even_when_the_disk_has_become_full(tmp_path: Path) -> None:
+def test_a_journal_is_written_even_when_the_disk_has_become_full(tmp_path: Path) -> None:
     with small_disk(tmp_path / "target", 20 * BLOCK) as disk:
-        await write_journal(disk / "journal", Journal(entries={"a": Entry("first")}))
+        asyncio.run(write_journal(disk / "journal", Journal(entries={"a": Entry("first")})))
         with contextlib.suppress(OSError), (disk / "rest").open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(BLOCK))
         assert os.statvfs(disk).f_bavail == 0
         journal = Journal(entries={"a": Entry("second")})
-        await write_journal(disk / "journal", journal)
+        asyncio.run(write_journal(disk / "journal", journal))
         assert (disk / "journal").read_text() == render(journal, _boot())
         last = Journal(entries={"a": Entry("third")})
         write_journal_now(disk / "journal", last)
