@@ -209,6 +209,10 @@ class _Lock:
         age = os.fstat(file).st_mtime - modified  # both by the clock of the disk, however wrong
         if _is_alive(Holder.parse(text), age, is_proof=is_proof):
             raise self._refusal()
+        if is_proof:
+            # Nobody else comes this far.  No second name, which a kill could leave behind.
+            self._holder_path.unlink(missing_ok=True)
+            return
         aside = self._holder_path.with_name(f"{self._holder_path.name}.{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):
             self._holder_path.replace(aside)
