@@ -94,8 +94,9 @@ impl Stream {
         let Some(kept) = saved.kept_bytes(directory, &entry) else { return Ok(None) };
         let (unpacker, spool) = match entry.method() {
             Method::Stored => {
-                // What the disk has lost, or was told to keep for less than this, is not enough.
-                if saved.produced != kept || staging.size(&entry.name()).is_none_or(|size| size < kept) {
+                let is_short =
+                    || !entry.is_directory() && staging.size(&entry.name()).is_none_or(|size| size < kept);
+                if saved.produced != kept || is_short() {
                     return Ok(None);
                 }
                 match Unpacker::reopen(&entry, staging, kept, saved.crc32, job)? {
