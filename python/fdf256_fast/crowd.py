@@ -58,6 +58,10 @@ class Crowd:
         self._is_settled = True
         return is_news
 
+    def is_limited(self, host: str) -> bool:
+        """Whether ``host`` has ever refused; for all others there is nothing to count."""
+        return host in self._hosts
+
     def room(self, host: str, used: int, now: float) -> bool:
         """Whether ``host``, with ``used`` connections, may get another one."""
         known = self._hosts.get(host)

@@ -361,6 +361,8 @@ class Transfer:
         host, now = source.host, self._clock()
         if now < self._quiet_until.get(host, now):
             return False
+        if not self._crowd.is_limited(host):
+            return True
         used = sum(flight.source.host == host for feed in self.feeds for flight in feed.flights)
         return self._crowd.room(host, used, now)
 
