@@ -144,6 +144,15 @@ def _is_over(feed: Feed, flight: Flight) -> bool:
     return flight.abandoned or feed.done.done()
 
 
+def _cut(waiting: deque[Span], length: int) -> Span:
+    """Take at most ``length`` bytes off the first span that waits."""
+    span = waiting.popleft()
+    if span.length <= length:
+        return span
+    waiting.appendleft(Span(span.start + length, span.end))
+    return Span(span.start, span.start + length)
+
+
 class Transfer:
     """Runs the connections of one run, for as long as it is entered.
 
@@ -369,17 +378,10 @@ class Transfer:
     def _next_span(self, feed: Feed) -> Span | None:
         length = span_bytes(self._ahead_bytes, self._crowd.level)
         if feed.holes:
-            hole = feed.holes.popleft()
-            if hole.length > length:
-                feed.holes.appendleft(Span(hole.start + length, hole.end))
-                hole = Span(hole.start, hole.start + length)
-            return hole
+            return _cut(feed.holes, length)
         frontier = self.engine.status(feed.number)[1]
         if feed.again and feed.again[0].start < frontier + feed.ahead_bytes:
-            span = feed.again.popleft()
-            if span.length > length:
-                feed.again.appendleft(Span(span.start + length, span.end))
-                span = Span(span.start, span.start + length)
+            span = _cut(feed.again, length)
             feed.again_bytes -= span.length
             return span
         # The span at the frontier is always allowed, or nothing would ever move.
