@@ -1,0 +1,313 @@
+"""What the commands share: options, the loop that a command runs in, and how its result is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import signal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fdf256_fast.errors import UsageError, no_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from fdf256_fast.limits import Limits
+    from fdf256_fast.progress import Progress
+    from fdf256_fast.report import Report
+
+__all__ = [
+    "Common",
+    "Interrupted",
+    "archive_limits",
+    "limits",
+    "option",
+    "print_json",
+    "run",
+    "screen",
+    "workers",
+]
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(click.Abort):
+    """Ctrl-C or SIGTERM, with what is to be said of a command that keeps nothing."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+
+
+def print_json(result: object) -> None:
+    """One object, on one line of standard output."""
+    click.echo(json.dumps(result))
+
+
+# ---- options ---------------------------------------------------------------------------------------
+
+
+def _size(_: click.Context, __: click.Parameter, value: str) -> int:
+    from fdf256_fast.units import parse_size
+
+    try:
+        return parse_size(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _size_or_none(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    return None if value is None else _size(context, parameter, value)
+
+
+def _rate(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    from fdf256_fast.units import parse_rate
+
+    try:
+        return None if value is None else parse_rate(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """An option that can also come from the environment: ``--limit-rate`` from ``FDF256_LIMIT_RATE``."""
+    variable = "FDF256_" + names[0].removeprefix("--").upper().replace("-", "_")
+    return click.option(*names, envvar=variable, **settings)
+
+
+def _all_of(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+workers = option("--workers", type=int, default=0, help="Threads that unpack and hash; one per core.")
+
+screen = _all_of(
+    [
+        option(
+            "--progress",
+            type=click.Choice(["auto", "rich", "plain", "none"]),
+            default="auto",
+            show_default=True,
+            help="How progress is shown.",
+        ),
+        option("--json", "as_json", is_flag=True, help="Print one JSON object at the end."),
+        option("--quiet", "-q", is_flag=True, help="Print errors only."),
+        option("--verbose", "-v", count=True, help="Log requests and retries to stderr."),
+    ]
+)
+
+limits = _all_of(
+    [
+        option(
+            "--connections",
+            type=int,
+            help="HTTP requests at once.  [default: 16, and more where each is held back]",
+        ),
+        option(
+            "--memory",
+            callback=_size,
+            metavar="SIZE",
+            default="256MiB",
+            show_default=True,
+            help="Received bytes that may wait for their turn.",
+        ),
+        workers,
+        option("--limit-rate", callback=_rate, metavar="RATE", help="Bytes per second, such as 10MB/s."),
+        option(
+            "--retries",
+            type=int,
+            default=8,
+            show_default=True,
+            help="Failures in a row, with no progress between, before giving up.",
+        ),
+        option(
+            "--timeout",
+            type=float,
+            default=30.0,
+            show_default=True,
+            help="Seconds that a connection may be silent.",
+        ),
+        option("--header", multiple=True, metavar="'K: V'", help="Sent to the sources' hosts only."),
+        screen,
+    ]
+)
+
+
+_LIMITS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    ("connections", "connections", lambda count: count),
+    ("memory", "memory_bytes", int),
+    ("workers", "workers", int),
+    ("limit_rate", "rate", lambda rate: rate),
+    ("retries", "retries", int),
+    ("timeout", "timeout_seconds", float),
+    ("header", "headers", lambda lines: dict(map(_header, lines))),
+)
+"""Option, field of ``Limits``, and how the one becomes the other."""
+
+
+def archive_limits(function: F) -> F:
+    """What an archive may ask for before it is refused."""
+    for decorate in reversed(
+        [
+            option(
+                "--max-ratio",
+                type=int,
+                default=250,
+                show_default=True,
+                metavar="N",
+                help="Refuse archives that unpack to more than N times their size, and to over 1 GiB.",
+            ),
+            option(
+                "--max-unpacked",
+                callback=_size_or_none,
+                metavar="SIZE",
+                help="Refuse archives that unpack to more than this.  [default: the disk is the limit]",
+            ),
+            option(
+                "--max-members",
+                type=int,
+                default=10_000_000,
+                show_default=True,
+                metavar="N",
+                help="Refuse archives with more files and folders.",
+            ),
+            option(
+                "--any-names",
+                is_flag=True,
+                help="Also unpack names that not every system can hold, or that look like other names.",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def _archive_fields(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The fields of ``Limits`` that these options set; none for commands that do not have them."""
+    if "max_ratio" not in arguments:
+        return {}
+    taken = arguments.pop
+    return {
+        "max_ratio": taken("max_ratio"),
+        "max_unpacked_bytes": taken("max_unpacked"),
+        "max_members": taken("max_members"),
+        "portable_names": not taken("any_names"),
+    }
+
+
+class Common:
+    """The shared options of one call, taken out of click's arguments."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        taken = arguments.pop
+        self.as_json: bool = taken("as_json")
+        self.quiet: bool = taken("quiet")
+        verbose = taken("verbose")
+        self._progress: str = taken("progress")
+        self._limits = {
+            field: read(taken(option))
+            for option, field, read in _LIMITS
+            # Not every command speaks HTTP.
+            if option in arguments
+        }
+        self._limits |= _archive_fields(arguments)
+        if verbose:
+            level = logging.DEBUG if verbose > 1 else logging.INFO
+            logging.basicConfig(level=level, format="%(relativeCreated)8d ms %(name)s: %(message)s")
+
+    @property
+    def limits(self) -> Limits:
+        """Those of ``--connections`` and the like."""
+        from fdf256_fast.limits import Limits
+
+        return Limits(**self._limits)
+
+    @property
+    def progress(self) -> Progress:
+        """What ``--progress`` and ``--quiet`` ask for."""
+        if self.quiet or self._progress == "none":
+            # Without rich, which takes a tenth of a second to import.
+            from fdf256_fast.progress import Progress
+
+            return Progress()
+        from fdf256_fast.console import choose_progress
+
+        return choose_progress(self._progress)
+
+    def show(self, report: Report, *, verb: str, is_local: bool = False) -> None:
+        """Print what was done: JSON, a summary, or nothing."""
+        if self.as_json:
+            print_json(report.as_json())
+        elif not self.quiet:
+            from fdf256_fast.console import print_report
+            from fdf256_fast.units import format_bytes
+
+            if report.already_installed:
+                click.echo(f"{report.target} is complete: {report.files} files. Nothing to download.")
+            elif report.dry_run:
+                total = format_bytes(sum(archive.bytes for archive in report.archives))
+                names = ", ".join(archive.name for archive in report.archives)
+                click.echo(f"Would fetch {total} for {report.files} files into {report.target}: {names}.")
+            else:
+                print_report(report.as_json(), verb=verb, is_local=is_local)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise click.BadParameter(f"{text!r} is not 'Name: value'", param_hint="--header")
+    return name.strip(), value.strip()
+
+
+# ---- the loop --------------------------------------------------------------------------------------
+
+
+def run(job: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; Ctrl-C, SIGTERM and SIGHUP cancel the work, which keeps what is verified."""
+
+    async def work() -> T:
+        # What the imports made lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        gc.enable()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        # One that is ignored is so on purpose: nohup lets a run outlive its terminal.
+        ends = [end for end in _ENDS if signal.getsignal(end) is not signal.SIG_IGN]
+        for end in ends:
+            loop.add_signal_handler(end, task.cancel)
+        try:
+            return await job
+        except asyncio.CancelledError:
+            for end in ends:
+                # This run is ending already, and shall say so.
+                loop.remove_signal_handler(end)
+                signal.signal(end, signal.SIG_IGN)
+            raise
+        finally:
+            for end in ends:
+                # Not left to the loop, which closes first what the handler needs.
+                loop.remove_signal_handler(end)
+
+    running = work()
+    try:
+        return asyncio.run(running)
+    except RuntimeError as error:
+        # Even its end takes asyncio a thread, so that our own error may be covered by Python's.
+        if "start new thread" in str(error):
+            raise no_thread(error) from error
+        raise
+    finally:
+        # Ctrl-C may have come before the loop had them; Python would complain that nobody awaited them.
+        running.close()
+        job.close()
