@@ -10,13 +10,13 @@ import hashlib
 import re
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 __all__ = ["SPLITS", "Ids", "Image", "Selection", "image_of", "split_of"]
 
@@ -99,8 +99,8 @@ class Ids:
 class Selection:
     """What is wanted of a dataset; everything, as it is made without arguments.
 
-    ``splits`` are ``train`` and ``val``, ``licenses`` as the catalog names them (both empty: all); ``ids`` only
-    these images; ``sample`` at most so many of what is left, the same ones for the same ``seed``.
+    ``splits`` are ``train`` and ``val``, ``licenses`` as the catalog names them (both empty: all); ``ids``
+    only these images; ``sample`` at most so many of what is left, the same ones for the same ``seed``.
     """
 
     splits: frozenset[str] = field(default_factory=frozenset)
@@ -131,8 +131,8 @@ class Selection:
     def draw(self, paths: Iterable[str]) -> frozenset[str] | None:
         """The sample among ``paths``, which are all wanted images; None where no sample is asked for.
 
-        Each image has its place in an order that depends on nothing but the seed and its path: a larger sample
-        holds every smaller one, and images that are not there do not move the others.
+        Each image has its place in an order that depends on nothing but the seed and its path: a larger
+        sample holds every smaller one, and images that are not there do not move the others.
         """
         if self.sample is None:
             return None
