@@ -2,6 +2,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
+mod audit;
 mod errors;
 mod extraction;
 mod receiver;
@@ -315,7 +316,7 @@ fn sync_file_system(py: Python<'_>, path: PathBuf) -> PyResult<()> {
 mod _core {
     #[pymodule_export]
     use super::{
-        Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
-        receiver::Receiver, sync_file_system, write_manifest,
+        Directory, Engine, Job, Policy, Staging, audit::Audit, audit::parse_sums, extraction::LocalArchive,
+        extraction::Names, hash_file, receiver::Receiver, sync_file_system, write_manifest,
     };
 }
