@@ -64,6 +64,16 @@ class Workspace:
         return self.home / "installed.json"
 
     @property
+    def sizes(self) -> Path:
+        """Bytes of each file of the manifest, for a look that reads none of them."""
+        return self.home / "SIZES"
+
+    @property
+    def forgotten(self) -> Path:
+        """Images that are to stay out, one path a line; outlives every run."""
+        return self.home / "forgotten"
+
+    @property
     def archives(self) -> Path:
         """Where ``--keep-archives`` keeps them."""
         return self.home / "archives"
