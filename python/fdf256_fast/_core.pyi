@@ -166,8 +166,9 @@ class Engine:
     ) -> tuple[list[int], int]:
         """Looks for members that ``saved`` (without it: all) has unpacked and that are not there any more.
 
-        With ``members``, in ascending order, only for these.  Sizes and records are looked at, with ``thorough`` every byte.  Returns the members that must be
-        unpacked again, and how many of them have no record either.  Raises StorageError, CancelledError.
+        With ``members``, in ascending order, only for these.  Sizes and records are looked at, with
+        ``thorough`` every byte.  Returns the members that must be unpacked again, and how many of them have
+        no record either.  Raises ValueError, StorageError, CancelledError.
         """
     def write(self, archive: int, offset: int, data: bytes) -> None:
         """Takes a chunk; ``data`` is kept, not copied."""

@@ -233,11 +233,11 @@ class ArchiveRun:
 
         The end of the archive has been moved to its place already.
         """
-        entry, learnt = self._entry, part._entry  # noqa: SLF001 - of the same class
+        entry, learnt = self._entry, part._entry
         entry.total, entry.validators, entry.end = learnt.total, learnt.validators, learnt.end
         entry.source, entry.directory_start = learnt.source, learnt.directory_start
-        self.directory, self._tail = part.directory, part._tail  # noqa: SLF001
-        self._downloaded, self._end_kept_bytes = part._downloaded, part._end_kept_bytes  # noqa: SLF001
+        self.directory, self._tail = part.directory, part._tail
+        self._downloaded, self._end_kept_bytes = part._downloaded, part._end_kept_bytes
 
     # ---- beginning anew ----------------------------------------------------------------------------
 
@@ -378,7 +378,12 @@ class ArchiveRun:
                 name,
                 directory.total,
                 self._shared.limits.memory_bytes,
-                unpack=(directory, staging, workspace.records(self.key), workspace.spool(f"{self.key}.again")),
+                unpack=(
+                    directory,
+                    staging,
+                    workspace.records(self.key),
+                    workspace.spool(f"{self.key}.again"),
+                ),
                 redo=self._again,
             )
         )

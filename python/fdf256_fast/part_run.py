@@ -7,14 +7,16 @@ fetched.  Each member that is done has its record, so that an interrupted part n
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from fdf256_fast._core import Staging
 from fdf256_fast.archive_run import ArchiveRun, Shared
 from fdf256_fast.durable import storing
+from fdf256_fast.forgotten import is_forgotten
 from fdf256_fast.plan import join, requests
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
@@ -23,7 +25,7 @@ from fdf256_fast.space import Need, block_bytes
 from fdf256_fast.watch import in_job, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fdf256_fast._core import Directory
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
     from fdf256_fast.spans import Span
     from fdf256_fast.transfer import Feed
 
-__all__ = ["PartRun", "Tree", "Wants", "archive_of", "part_key"]
+__all__ = ["PartRun", "Tree", "archive_of", "part_key"]
+
+Wants: TypeAlias = "Callable[[str], bool]"
+"""Whether a path is wanted."""
 
 _PART = "~part"
 """Not allowed in an archive's name."""
@@ -50,19 +55,13 @@ def archive_of(key: str) -> str:
     return key.removesuffix(_PART)
 
 
-class Wants(Protocol):
-    """Whether a path is wanted."""
-
-    def __call__(self, path: str, /) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Tree:
     """What is known of the target before the run.
 
-    ``manifest`` is None where it does not vouch for this archive; ``verified`` is how the archive's files in it
-    were verified, empty if they are not known.  Files in ``damaged`` do not count as there.  ``forgotten`` are
-    never wanted.  With ``is_dry`` files are not read.
+    ``manifest`` is None where it does not vouch for this archive; ``verified`` is how the archive's files in
+    it were verified, empty if they are not known.  Files in ``damaged`` do not count as there.  ``forgotten``
+    are never wanted.  With ``is_dry`` files are not read.
     """
 
     target: Path
@@ -78,8 +77,8 @@ class _Part:
     """Members by number, each list in ascending order.
 
     ``files`` are the wanted ones.  Of all files of the archive, ``listed`` are in the target; of the wanted,
-    ``adopted`` are too, ``missing`` must be fetched.  ``is_new`` where any of the wanted ones has no SHA-256 in
-    the manifest that it must have.
+    ``adopted`` are too, ``missing`` must be fetched.  ``is_new`` where any of the wanted ones has no SHA-256
+    in the manifest that it must have.
     """
 
     files: list[int]
@@ -88,6 +87,7 @@ class _Part:
     missing: list[int]
     is_new: bool
     of: int
+    """Files of this archive that are not forgotten."""
     spans: list[Span] = field(default_factory=list)
     bytes: int = 0
     missing_bytes: int = 0
@@ -129,16 +129,19 @@ class PartRun(ArchiveRun):
         """The paths of the archive's files that are not forgotten."""
         assert self.directory is not None
         found = await in_thread(self.directory.names)
-        return [name for name in found if not name.endswith("/") and name not in self._tree.forgotten]
+        forgotten = self._tree.forgotten
+        return [name for name in found if not name.endswith("/") and not is_forgotten(name, forgotten)]
 
     @property
     def is_untouched(self) -> bool:
         """Whether every file of the archive is wanted and none is had, so that all of it can be fetched."""
         part = self._part
+        directory = self.directory
         return (
             part is not None
-            and not self._local
-            and len(part.files) == len(part.missing) == part.of
+            and directory is not None
+            and self._local is None
+            and len(part.files) == len(part.missing) == directory.files
             and not part.listed
             and not self._tree.damaged
         )
@@ -262,14 +265,16 @@ class PartRun(ArchiveRun):
     async def _look(self) -> None:
         if self.directory is None:
             await self._learn()
-        directory, tree = self.directory, self._tree
+        directory = self.directory
         assert directory is not None
         names = await in_thread(directory.names)
-        everything = [index for index, name in enumerate(names) if not name.endswith("/")]
-        forgotten = tree.forgotten
-        files = [
-            index for index in everything if names[index] not in forgotten and self._wants(names[index])
+        forgotten = self._tree.forgotten
+        everything = [
+            index
+            for index, name in enumerate(names)
+            if not name.endswith("/") and not is_forgotten(name, forgotten)
         ]
+        files = [index for index in everything if self._wants(names[index])]
         listed, broken, unlisted = await self._survey(directory, everything)
         wanted = set(files)
         adopted = await self._adopt(directory, [index for index in unlisted if index in wanted])
@@ -283,7 +288,7 @@ class PartRun(ArchiveRun):
             adopted=adopted,
             missing=missing,
             is_new=bool(wanted - set(listed) - set(broken)),
-            of=len(everything) - sum(names[index] in forgotten for index in everything),
+            of=len(everything),
             spans=join(extents),
             bytes=sum(end - start for start, end in directory.extents(files)),
             missing_bytes=sum(end - start for start, end in extents),
@@ -296,9 +301,7 @@ class PartRun(ArchiveRun):
         folders = [index for index, name in enumerate(names) if name.endswith("/")]
         return sorted([*rest, *folders]) if rest and len(files) + len(folders) == len(names) else rest
 
-    async def _survey(
-        self, directory: Directory, files: list[int]
-    ) -> tuple[list[int], list[int], list[int]]:
+    async def _survey(self, directory: Directory, files: list[int]) -> tuple[list[int], list[int], list[int]]:
         tree = self._tree
         records = self._shared.workspace.records(self.key)
         job = self._shared.job
@@ -398,9 +401,11 @@ class PartRun(ArchiveRun):
     # ---- what an earlier call wanted ---------------------------------------------------------------
 
     def _take_back_spare(self) -> None:
-        spare = self._shared.workspace.spare(self.key)
+        spare, staging = self._shared.workspace.spare(self.key), self._shared.workspace.staging(self.key)
         with storing("move", spare):
-            _move_files(spare, self._shared.workspace.staging(self.key), lambda _: True)
+            _move_files(spare, staging, lambda _: True)
+            for path in self._tree.forgotten:
+                (staging / path).unlink(missing_ok=True)
 
 
 def _move_files(source: Path, goal: Path, chosen: Wants) -> None:
@@ -413,5 +418,5 @@ def _move_files(source: Path, goal: Path, chosen: Wants) -> None:
                 to = goal / path
                 to.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(f"{folder}/{name}", to)  # noqa: PTH105 - there may be very many of them
-        if not os.listdir(folder):
+        with contextlib.suppress(OSError):  # not empty
             os.rmdir(folder)  # noqa: PTH106

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fdf256_fast.spans import SPAN_BYTES_MAX, SPAN_BYTES_MIN, Span
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["GAP_BYTES_MAX", "join", "joined", "requests"]
 
 GAP_BYTES_MAX = SPAN_BYTES_MIN
-"""Longer gaps are never fetched: below this a request's own cost (a round trip of a connection, some 500 bytes
-of headers) is about that of the bytes, at 50 ms and 20 MB/s over 16 connections."""
+"""Longer gaps are never fetched: below this a request's own cost (a round trip of a connection, some 500
+bytes of headers) is about that of the bytes, at 50 ms and 20 MB/s over 16 connections."""
 
 GAP_BYTES_FREE = 512
 """Gaps that are shorter than the headers of a request and its answer are always fetched."""
@@ -29,7 +30,7 @@ def join(extents: Sequence[tuple[int, int]]) -> list[Span]:
     extents' own bytes.
     """
     budget = int(sum(end - start for start, end in extents) * GAP_SHARE)
-    gaps = ((after[0] - before[1], number) for number, (before, after) in enumerate(_pairs(extents)))
+    gaps = ((after[0] - before[1], number) for number, (before, after) in enumerate(pairwise(extents)))
     crossed = set()
     for gap, number in sorted(gaps):
         if gap > GAP_BYTES_MAX:
@@ -46,12 +47,6 @@ def join(extents: Sequence[tuple[int, int]]) -> list[Span]:
         else:
             spans.append(Span(start, end))
     return spans
-
-
-def _pairs(
-    extents: Sequence[tuple[int, int]],
-) -> Iterable[tuple[tuple[int, int], tuple[int, int]]]:
-    return zip(extents, extents[1:], strict=False)
 
 
 def joined(missing: Iterable[tuple[int, int]]) -> list[Span]:

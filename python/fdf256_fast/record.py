@@ -176,7 +176,7 @@ def _is_sound(archive: Installed) -> bool:
 def already_installed(
     workspace: Workspace, archives: Sequence[Archive], token: str = "", *, keep_archives: bool = False
 ) -> Report | None:
-    """The report of a target that is complete for the selection ``token``; None when there is something to do."""
+    """The report of a target that is complete for the selection ``token``; None when something is to do."""
     record = read_record(workspace)
     if record is None:
         return None

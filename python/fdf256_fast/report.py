@@ -15,8 +15,8 @@ __all__ = ["ArchiveReport", "Report"]
 class ArchiveReport:
     """One archive: sizes in bytes; ``verified`` is md5, sha256…, crc32 (members only) or none.
 
-    Of a part, ``bytes`` and ``members`` are those of the part.  ``bytes_to_fetch`` and ``requests`` are what was
-    planned when the run began, its directory aside; ``adopted`` counts files that were there without a
+    Of a part, ``bytes`` and ``members`` are those of the part.  ``bytes_to_fetch`` and ``requests`` are what
+    was planned when the run began, its directory aside; ``adopted`` counts files that were there without a
     manifest and turned out to be right.
     """
 
