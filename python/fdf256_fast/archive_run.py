@@ -15,12 +15,13 @@ from fdf256_fast.durable import storing
 from fdf256_fast.ends import EndReader
 from fdf256_fast.errors import DigestMismatch, Error, IntegrityError, MemberError, TransferError
 from fdf256_fast.journal import Entry, Journal
-from fdf256_fast.plan import join
+from fdf256_fast.plan import join, requests
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
 from fdf256_fast.retry import Budget
 from fdf256_fast.sources import OriginChanged, Source, Sources, redacted
 from fdf256_fast.space import Need, block_bytes, check_space, used_bytes
+from fdf256_fast.spans import Span
 from fdf256_fast.transfer import Feed, Transfer
 from fdf256_fast.watch import in_thread
 
@@ -221,6 +222,8 @@ class ArchiveRun:
             verified=self._entry.verified.partition(":")[0] or "none",
             url=self._entry.source or self.sources.all[0].name,
             members=self.directory.files if self.directory else None,
+            bytes_to_fetch=max(0, (self.progress.size or 0) - self._resumed),
+            requests=requests([Span(self._resumed, max(self._resumed, self.progress.size or 0))]),
         )
 
     @property

@@ -44,7 +44,7 @@ from fdf256_fast.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Options", "install", "install_catalog"]
+__all__ = ["Options", "Run", "install", "install_catalog"]
 
 SPARE_BYTES = 16 * 1024 * 1024
 """Disk space that must be left beyond the members: folders, journal, manifest."""
@@ -194,7 +194,7 @@ async def install_catalog(
                 if not options.keep_workspace:
                     await in_thread(workspace.remove)
                 return done
-        run = _Run(workspace, catalog, archives, options, progress, started, journal)
+        run = Run(workspace, catalog, archives, options, progress, started, journal)
         return await run.run(session)
 
 
@@ -205,7 +205,7 @@ def _check_licenses(catalog: Catalog, wanted: Iterable[str]) -> None:
             raise UsageError(f"{catalog.source}: there is no licence {name!r}", hint=f"Known: {known}.")
 
 
-class _Run:
+class Run:
     """One call of :func:`install` after its target is locked."""
 
     def __init__(
@@ -220,25 +220,31 @@ class _Run:
     ) -> None:
         self._workspace = workspace
         self._catalog = catalog
-        self._archives = archives
-        self._options = options
+        self.archives_wanted = archives
+        self.options = options
         self._progress = progress
         self._started = started
         self._journal = journal
         self._saving = asyncio.Lock()
         self._is_published = False
-        self._runs: list[ArchiveRun] = []
+        self.runs: list[ArchiveRun] = []
         self._transfer: Transfer | None = None
 
+    @property
+    def target(self) -> Path:
+        """The folder that is installed into."""
+        return self._workspace.target
+
     async def run(self, session: ClientSession | None) -> Report:
-        self._progress.started(f"{self._catalog.title} → {self._workspace.target}")
+        """Do it.  Raises what :func:`install` does."""
+        self._progress.started(f"{self._catalog.title} → {self.target}")
         try:
             return await self._transfer_all(session)
         finally:
             self._progress.finished()
 
     async def _transfer_all(self, session: ClientSession | None) -> Report:
-        limits = await affordable(self._options.limits, self._progress, archives=len(self._archives))
+        limits = await affordable(self.options.limits, self._progress, archives=len(self.archives_wanted))
         job = Job()
         engine = Engine(job, limits.worker_threads)
         client = Client(
@@ -256,52 +262,54 @@ class _Run:
                 self._journal,
                 limits,
                 self.save,
-                self._options.keep_archives,
+                self.options.keep_archives,
                 job,
             )
             located = await in_thread(self._locate)
             self._shared = shared
             trees = await in_thread(self._trees)
-            self._runs = [
+            self.runs = [
                 PartRun(archive, located[archive.name], shared, trees[archive.name])
                 if archive.name in trees
                 else ArchiveRun(archive, located[archive.name], shared)
-                for archive in self._archives
+                for archive in self.archives_wanted
             ]
             async with watching(self, transfer, limits, self._progress):
                 try:
                     return await self._work()
                 except Error as error:
-                    error.report = self._report(0)
+                    error.report = self.report(0)
                     await in_thread(explain_full, error, self._workspace.home, self._need)
                     raise
 
     def _locate(self) -> dict[str, Sources]:
         """Mirrors first, then the catalog's own addresses."""
         found = {}
-        for archive in self._archives:
-            mirrors = [_on_mirror(mirror, archive.file_name) for mirror in self._options.mirrors]
+        for archive in self.archives_wanted:
+            mirrors = [_on_mirror(mirror, archive.file_name) for mirror in self.options.mirrors]
             own = map(Source.parse, archive.urls)
             found[archive.name] = Sources(source for source in (*mirrors, *own) if source is not None)
         return found
 
     async def _work(self) -> Report:
-        await all_of((run.prepare() for run in self._runs), hint=self._hint)
+        await all_of((run.prepare() for run in self.runs), hint=self._hint)
         await self._settle()
-        directories = [run.directory for run in self._runs if run.directory is not None]
+        directories = [run.directory for run in self.runs if run.directory is not None]
         await in_thread(Directory.check_disjoint, directories)
-        if self._options.dry_run:
-            return self._report(sum(run.report.members or 0 for run in self._runs))
+        if self.options.dry_run:
+            return self.report(sum(run.report.members or 0 for run in self.runs))
+        if not self.runs:
+            return self.report(0)
         await in_thread(self._check_space)
-        await all_of((run.run() for run in self._runs), hint=self._hint)
+        await all_of((run.run() for run in self.runs), hint=self._hint)
         files = await self._publish()
-        return self._report(files)
+        return self.report(files)
 
     # ---- parts -------------------------------------------------------------------------------------
 
     def _trees(self) -> dict[str, Tree]:
         """What is known of the target, for each archive of which perhaps only a part is to be fetched."""
-        options, target = self._options, self._workspace.target
+        options, target = self.options, self.target
         if not options.keep_workspace:
             return {}
         installed = Workspace.of(target)
@@ -310,7 +318,7 @@ class _Run:
         known = record.archives if record is not None else {}
         is_empty = not _has_files(target)
         trees = {}
-        for archive in self._archives:
+        for archive in self.archives_wanted:
             before = known.get(archive.name)
             is_other = before is not None and before.digest != str(archive.digest or "")
             if options.is_everything and not forgotten:
@@ -332,8 +340,8 @@ class _Run:
 
     async def _settle(self) -> None:
         """Choose the members of each part, see what of them is had, and go the whole way where nothing is."""
-        parts = [run for run in self._runs if isinstance(run, PartRun)]
-        selection, redo = self._options.selection, self._options.redo
+        parts = [run for run in self.runs if isinstance(run, PartRun)]
+        selection, redo = self.options.selection, self.options.redo
         sample = None
         if selection.sample is not None:
             images = [
@@ -352,9 +360,9 @@ class _Run:
         await all_of((run.settle(wants) for run in parts), hint=self._hint)
         for part in parts:
             if redo is not None and not part.is_wanted:
-                self._runs.remove(part)
+                self.runs.remove(part)
                 await self._drop_entry(part)
-            elif part.is_untouched and not self._options.dry_run:
+            elif part.is_untouched and not self.options.dry_run:
                 await self._go_whole_way(part)
             else:
                 part.finished_parts(selection.token if redo is None else "")
@@ -370,7 +378,7 @@ class _Run:
         with storing("move", workspace.end(name)):
             await in_thread(workspace.end(part.key).replace, workspace.end(name))
         whole.take_over(part)
-        self._runs[self._runs.index(part)] = whole
+        self.runs[self.runs.index(part)] = whole
         await self._drop_entry(part)
         await self.save()
 
@@ -381,10 +389,10 @@ class _Run:
     def _check_space(self) -> None:
         """Refuse before the first byte when the disk cannot hold the result."""
         need = self._need()
-        check_space(self._workspace.home, Need(need.bytes + SPARE_BYTES, need.files), self._workspace.target)
+        check_space(self._workspace.home, Need(need.bytes + SPARE_BYTES, need.files), self.target)
 
     def _need(self) -> Need:
-        needs = [run.need for run in self._runs]
+        needs = [run.need for run in self.runs]
         return Need(sum(need.bytes for need in needs), sum(need.files for need in needs))
 
     # ---- the end -----------------------------------------------------------------------------------
@@ -393,7 +401,7 @@ class _Run:
     def _hint(self) -> str:
         """What to do when no source delivers."""
         kept = "What arrived is kept: run the same command again to go on."
-        if not self._options.keep_workspace:
+        if not self.options.keep_workspace:
             return kept
         return (
             f"{kept} If the host stays away, give --mirror URL or --mirror FOLDER with the archives from "
@@ -402,9 +410,9 @@ class _Run:
 
     async def _publish(self) -> int:
         """Manifest, then renames, then the record; each can be repeated after a crash."""
-        largest_first = sorted(self._runs, key=lambda run: run.progress.size or 0, reverse=True)
+        largest_first = sorted(self.runs, key=lambda run: run.progress.size or 0, reverse=True)
         names = [run.key for run in largest_first]
-        for run in self._runs:
+        for run in self.runs:
             if isinstance(run, PartRun):
                 await in_thread(run.set_aside)
         await in_thread(check_way, self._workspace, names)
@@ -420,7 +428,7 @@ class _Run:
         async with self._saving:
             self._is_published = True
         files = await in_thread(_finish_publishing, self._workspace, self._journal, self._catalog)
-        if not self._options.keep_workspace:
+        if not self.options.keep_workspace:
             await in_thread(self._workspace.remove)
         return files
 
@@ -438,19 +446,20 @@ class _Run:
 
     def _write_manifest(self) -> None:
         workspace = self._workspace
-        parts = [part for run in self._runs if (part := run.manifest_part) is not None]
+        parts = [part for run in self.runs if (part := run.manifest_part) is not None]
         write_manifest(workspace.next_manifest, parts)
         add_old_lines(workspace)
 
-    def _report(self, files: int) -> Report:
+    def report(self, files: int) -> Report:
+        """What was done, with ``files`` published."""
         assert self._transfer is not None
         return Report(
-            target=str(self._workspace.target),
-            archives=tuple(run.report for run in self._runs),
+            target=str(self.target),
+            archives=tuple(run.report for run in self.runs),
             files=files,
             seconds=time.monotonic() - self._started,
             retries=self._transfer.retries,
-            dry_run=self._options.dry_run,
+            dry_run=self.options.dry_run,
         )
 
     # ---- journal and screen ------------------------------------------------------------------------
@@ -458,25 +467,25 @@ class _Run:
     @property
     def frontier(self) -> int:
         """Bytes that are done with, over all archives."""
-        return sum(run.frontier for run in self._runs)
+        return sum(run.frontier for run in self.runs)
 
     @property
     def archives(self) -> tuple[ArchiveProgress, ...]:
         """Where each archive stands."""
-        return tuple(run.progress for run in self._runs)
+        return tuple(run.progress for run in self.runs)
 
     async def save(self) -> None:
         """Write the journal."""
         async with self._saving:
             if self._is_published:
                 return
-            for run in self._runs:
+            for run in self.runs:
                 run.save()
             await write_journal(self._workspace.journal, self._journal)
 
     def save_now(self) -> None:
         """The last journal of a run that ends early: what is verified by now stays so."""
-        for run in self._runs:
+        for run in self.runs:
             run.save()
         if self._workspace.home.is_dir() and not self._is_published:
             write_journal_now(self._workspace.journal, self._journal)

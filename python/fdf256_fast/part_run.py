@@ -132,6 +132,16 @@ class PartRun(ArchiveRun):
         forgotten = self._tree.forgotten
         return [name for name in found if not name.endswith("/") and not is_forgotten(name, forgotten)]
 
+    async def found(self) -> tuple[list[str], list[str]]:
+        """After ``settle``: the paths of the wanted files that are in the target, and of the others."""
+        assert self.directory is not None
+        assert self._part is not None
+        names, part = await in_thread(self.directory.names), self._part
+        here = part.listed.union(part.adopted)
+        return [names[index] for index in part.files if index in here], [
+            names[index] for index in part.files if index not in here
+        ]
+
     @property
     def is_untouched(self) -> bool:
         """Whether every file of the archive is wanted and none is had, so that all of it can be fetched."""
