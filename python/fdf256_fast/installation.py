@@ -34,7 +34,7 @@ from fdf256_fast.record import (
     write_record,
 )
 from fdf256_fast.report import Report
-from fdf256_fast.selection import Ids, Selection, image_of
+from fdf256_fast.selection import Ids, Image, Selection, image_of
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.space import Need, check_space, explain_full
 from fdf256_fast.transfer import Transfer
@@ -358,6 +358,8 @@ class Run:
             return selection.wants(path) and (sample is None or path in sample or image_of(path) is None)
 
         await all_of((run.settle(wants) for run in parts), hint=self._hint)
+        if redo is None:
+            self._check_images(frozenset().union(*(part.images for part in parts)))
         for part in parts:
             if redo is not None and not part.is_wanted:
                 self.runs.remove(part)
@@ -366,8 +368,20 @@ class Run:
                 await self._go_whole_way(part)
             else:
                 part.finished_parts(selection.token if redo is None else "")
-        if redo is None and (selection.ids or sample) and not any(part.is_wanted for part in parts):
+
+    def _check_images(self, found: frozenset[Image]) -> None:
+        """Whoever names images wants to know if there are none of that name."""
+        selection = self.options.selection
+        if selection.is_everything or self.options.metadata_only:
+            return
+        if not found:
             raise UsageError("no image of this dataset is among those that were asked for")
+        absent = (
+            selection.ids.without(found) if selection.ids is not None and selection.sample is None else []
+        )
+        if absent:
+            some = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+            self._progress.message(f"{len(absent)} of the listed images are not among those selected: {some}")
 
     async def _go_whole_way(self, part: PartRun) -> None:
         """Fetch the archive as a whole, so that its digest can be checked."""

@@ -20,6 +20,7 @@ from fdf256_fast.forgotten import is_forgotten
 from fdf256_fast.plan import join, requests
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
+from fdf256_fast.selection import Image, image_of
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.space import Need, block_bytes
 from fdf256_fast.watch import in_job, in_thread
@@ -93,6 +94,8 @@ class _Part:
     missing_bytes: int = 0
     members: int = 0
     """Files of this archive in the target after the run."""
+    images: frozenset[Image] = frozenset()
+    """Those among the wanted files."""
 
 
 class PartRun(ArchiveRun):
@@ -155,6 +158,11 @@ class PartRun(ArchiveRun):
             and not part.listed
             and not self._tree.damaged
         )
+
+    @property
+    def images(self) -> frozenset[Image]:
+        """The images that are wanted, had or not."""
+        return self._part.images if self._part is not None else frozenset()
 
     @property
     def is_wanted(self) -> bool:
@@ -292,6 +300,8 @@ class PartRun(ArchiveRun):
         rest = [index for index in files if index not in had]
         missing = await self._unstaged(directory, self._with_folders(names, files, rest))
         extents = directory.extents(missing)
+        # The end of the archive is here: what of them lies in it need not come again.
+        here = directory.total - len(self._tail)
         self._part = _Part(
             files=files,
             listed=set(listed),
@@ -299,10 +309,11 @@ class PartRun(ArchiveRun):
             missing=missing,
             is_new=bool(wanted - set(listed) - set(broken)),
             of=len(everything),
-            spans=join(extents),
+            spans=join([(start, min(end, here)) for start, end in extents if start < here]),
             bytes=sum(end - start for start, end in directory.extents(files)),
             missing_bytes=sum(end - start for start, end in extents),
             members=len(had | wanted),
+            images=frozenset(image for index in files if (image := image_of(names[index]))),
         )
 
     @staticmethod
@@ -395,6 +406,8 @@ class PartRun(ArchiveRun):
         if self._local is not None:
             feed.sources = Sources([self._local])
         feed.fetch_again(part.spans)
+        tail, self._tail = self._tail, b""
+        shared.engine.write(number, directory.total - len(tail), tail)
         self._number, self._feed_again = number, feed
         try:
             await self._serve(feed)
