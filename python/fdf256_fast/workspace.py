@@ -44,6 +44,10 @@ class Workspace:
         """Unpacked files of archive ``name`` that are not visible yet."""
         return self.home / "staging" / name
 
+    def spare(self, name: str) -> Path:
+        """Unpacked files of archive ``name`` that an earlier call wanted and this one does not."""
+        return self.home / "staging" / f"{name}~spare"
+
     @property
     def manifest(self) -> Path:
         """One SHA-256 per published file, for ``sha256sum -c`` in the target."""
@@ -75,7 +79,7 @@ class Workspace:
         return self.home / "archives"
 
     def records(self, name: str) -> Path:
-        """The members' SHA-256 of archive ``name``, 32 bytes each."""
+        """The members' SHA-256 of archive ``name``, a record each."""
         return self.home / "records" / name
 
     def end(self, name: str) -> Path:
@@ -124,6 +128,7 @@ class Workspace:
     def forget_archive(self, name: str, file_name: str) -> None:
         """Drop all that was had of archive ``name``, its unpacked files too.  Raises StorageError."""
         shutil.rmtree(self.staging(name), ignore_errors=True)
+        shutil.rmtree(self.spare(name), ignore_errors=True)
         paths = [
             self.records(name),
             self.spool(name),

@@ -29,6 +29,7 @@ pub mod space;
 pub mod staging;
 pub mod stream;
 pub mod sums;
+pub mod survey;
 pub mod tar;
 pub mod tar_header;
 pub mod unpack;
