@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from fdf256_fast.fetching import fetch
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
+    from fdf256_fast.listed import verify_sums_async
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
-    from fdf256_fast.sync import extract, fetch_sync, install_sync
+    from fdf256_fast.sync import extract, fetch_sync, install_sync, verify, verify_sums
+    from fdf256_fast.tree import verify_async
+    from fdf256_fast.verification import Damaged, Verification
 
 __all__ = [
     "Archive",
@@ -40,6 +43,7 @@ __all__ = [
     "ArchiveReport",
     "Catalog",
     "CatalogError",
+    "Damaged",
     "Digest",
     "DigestMismatch",
     "Error",
@@ -56,6 +60,7 @@ __all__ = [
     "StorageError",
     "TransferError",
     "UsageError",
+    "Verification",
     "extract",
     "extract_async",
     "fetch",
@@ -63,6 +68,10 @@ __all__ = [
     "install",
     "install_sync",
     "load_catalog",
+    "verify",
+    "verify_async",
+    "verify_sums",
+    "verify_sums_async",
 ]
 
 # Imported when first asked for: `fdf256 --version` and the exception classes need neither aiohttp nor
@@ -72,6 +81,7 @@ _HOMES = {
     "ArchiveProgress": "progress",
     "ArchiveReport": "report",
     "Catalog": "catalog",
+    "Damaged": "verification",
     "Digest": "catalog",
     "Limits": "limits",
     "PlainProgress": "console",
@@ -79,6 +89,7 @@ _HOMES = {
     "Report": "report",
     "RichProgress": "console",
     "Snapshot": "progress",
+    "Verification": "verification",
     "extract": "sync",
     "extract_async": "extraction",
     "fetch": "fetching",
@@ -86,6 +97,10 @@ _HOMES = {
     "install": "installation",
     "install_sync": "sync",
     "load_catalog": "catalog",
+    "verify": "sync",
+    "verify_async": "tree",
+    "verify_sums": "sync",
+    "verify_sums_async": "listed",
 }
 
 

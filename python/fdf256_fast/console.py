@@ -45,6 +45,7 @@ __all__ = [
     "print_plan",
     "print_report",
     "print_table",
+    "print_verification",
 ]
 
 # Control characters but for newline and tab; line and paragraph separators; the marks that turn the
@@ -828,3 +829,62 @@ def _objects(value: object) -> list[Mapping[str, object]]:
 
 def _number(value: object) -> float:
     return value if isinstance(value, int | float) else 0
+
+
+# ------------------------------------------------------------------------------------ what was found
+
+# A table of thousands of rows tells a person nothing, and pushes the closing line off the screen.
+_FINDINGS_SHOWN = 50
+
+
+def print_verification(found: Mapping[str, object], console: Console | None = None) -> None:
+    """Print what is wrong with a tree, a row for each file, and a closing line, on standard output.
+
+    ``found`` is the object that ``--json`` prints.
+    """
+    out = _output(console)
+    rows = list(_findings(found))
+    if rows:
+        print_table("", ["", "file", "why"], rows[:_FINDINGS_SHOWN], console=out)
+    if len(rows) > _FINDINGS_SHOWN:
+        out.print(f"and {len(rows) - _FINDINGS_SHOWN:,} more: --json has them all", style=_QUIET_STYLE)
+    repaired = int(_number(found.get("repaired")))
+    if repaired:
+        downloaded = format_bytes(_number(found.get("bytes_downloaded")))
+        out.print(f"Repaired {_counted(repaired, 'file')} ({downloaded} downloaded).", soft_wrap=True)
+    words = _printable(_verification_words(found), out.encoding)
+    out.print(Text(words, "" if found.get("ok") else "bold"), soft_wrap=True)
+
+
+def _findings(found: Mapping[str, object]) -> Iterable[tuple[str, object, str]]:
+    for one in _objects(found.get("damaged")):
+        yield "damaged", one.get("path", ""), str(one.get("reason", ""))
+    for words, field, why in (
+        ("missing", "missing", ""),
+        ("returned", "returned", "it was to be forgotten"),
+        ("extra", "extra", "nobody expects it"),
+    ):
+        paths = found.get(field)
+        yield from ((words, path, why) for path in (paths if isinstance(paths, list) else []))
+    for one in _objects(found.get("bad_lines")):
+        yield "bad line", f"line {one.get('line')}: {one.get('text')}", str(one.get("reason", ""))
+
+
+def _verification_words(found: Mapping[str, object]) -> str:
+    """``data/fdf256: 248,515 files are as they should be (sha256): 26.1 GB in 12 s (2.17 GB/s)``."""
+    size, seconds = _number(found.get("bytes")), _number(found.get("seconds"))
+    took = f"{format_bytes(size)} in {format_duration(seconds)}" if size else f"{format_duration(seconds)}"
+    if size and seconds > 0:
+        took += f" ({format_rate(size / seconds)})"
+    target, files = found.get("target"), _counted(int(_number(found.get("files"))), "file")
+    if not found.get("ok"):
+        return f"{target}: of {files}, {found.get('error')}. {took}"
+    checked = {
+        "presence": "are there, and not empty; their sizes are not known, nothing was read",
+        "size": "are there and have their sizes; nothing was read",
+        "crc32": "have the size and CRC-32 that the archives say",
+    }
+    what = checked.get(str(found.get("checked")), f"are as they should be ({found.get('checked')})")
+    ignored = int(_number(found.get("ignored")))
+    others = f"; {_counted(ignored, 'file')} not there" if ignored else ""
+    return f"{target}: {files} {what}{others}: {took}"

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from fdf256_fast.extraction import extract_async
 from fdf256_fast.fetching import fetch
 from fdf256_fast.installation import install
+from fdf256_fast.listed import verify_sums_async
+from fdf256_fast.tree import verify_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["extract", "fetch_sync", "install_sync"]
+__all__ = ["extract", "fetch_sync", "install_sync", "verify", "verify_sums"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,3 +44,9 @@ fetch_sync = _blocking(fetch)
 
 extract = _blocking(extract_async)
 """Like :func:`~fdf256_fast.extraction.extract_async`, but returns when it is done."""
+
+verify = _blocking(verify_async)
+"""Like :func:`~fdf256_fast.tree.verify_async`, but returns when it is done."""
+
+verify_sums = _blocking(verify_sums_async)
+"""Like :func:`~fdf256_fast.listed.verify_sums_async`, but returns when it is done."""

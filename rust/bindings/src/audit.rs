@@ -83,7 +83,7 @@ impl Audit {
         .map_err(|error| to_python(py, error))
     }
 
-    fn take_sizes(&self, py: Python<'_>, data: &[u8]) -> usize {
+    fn take_sizes(&self, py: Python<'_>, data: &[u8]) -> (usize, u64) {
         py.detach(|| self.0.take_sizes(data))
     }
 
@@ -92,9 +92,18 @@ impl Audit {
         PyBytes::new(py, &lines)
     }
 
-    fn run(&self, py: Python<'_>, job: &Job, workers: usize, is_quick: bool, is_whole: bool) -> PyResult<()> {
+    #[pyo3(signature = (job, workers, *, is_quick=false, is_closed=false, finds_extra=false))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        job: &Job,
+        workers: usize,
+        is_quick: bool,
+        is_closed: bool,
+        finds_extra: bool,
+    ) -> PyResult<()> {
         let job = job.0.clone();
-        py.detach(|| self.0.run(&Order { workers, is_quick, is_whole }, &job))
+        py.detach(|| self.0.run(&Order { workers, is_quick, is_closed, finds_extra }, &job))
             .map_err(|error| to_python(py, error))
     }
 

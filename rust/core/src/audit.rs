@@ -30,9 +30,10 @@ pub struct Order {
     pub workers: usize,
     /// Look at kinds and sizes, and read nothing.
     pub is_quick: bool,
-    /// The list is of this folder, and of nothing outside of it: links are not followed, and other files in
-    /// it are reported.
-    pub is_whole: bool,
+    /// Names stay in the folder: no link in it is followed.
+    pub is_closed: bool,
+    /// Report other files in the folder as well.
+    pub finds_extra: bool,
 }
 
 /// What is wrong with a file of the list.
@@ -98,23 +99,25 @@ impl Audit {
     }
 
     /// Takes `<bytes>  <path>` lines; other lines, and paths that are not in the list, do not count.
-    /// Returns how many files have a size now.
-    pub fn take_sizes(&self, text: &[u8]) -> usize {
-        let mut next = 0;
-        let mut known = 0;
+    /// Returns how many there were, and their sum.
+    pub fn take_sizes(&self, text: &[u8]) -> (usize, u64) {
+        let (mut next, mut known, mut sum) = (0, 0, 0_u64);
         for line in text.split(|&byte| byte == b'\n') {
             let Some(end) = line.iter().position(|&byte| byte == b' ') else { continue };
             let Some(name) = line[end..].strip_prefix(b"  ") else { continue };
-            let bytes = std::str::from_utf8(&line[..end]).ok().and_then(|digits| digits.parse().ok());
-            let Some(bytes) = bytes else { continue };
+            let Some(bytes) = std::str::from_utf8(&line[..end]).ok().and_then(|digits| digits.parse().ok())
+            else {
+                continue;
+            };
             // They come in the list's order; what is not in it moves nothing.
             let expected = (next < self.sums.len() && self.sums.name(next) == name).then_some(next);
             let Some(index) = expected.or_else(|| self.sums.find(name)) else { continue };
             self.sizes[index].store(bytes, Ordering::Relaxed);
             known += 1;
+            sum = sum.saturating_add(bytes);
             next = index + 1;
         }
-        known
+        (known, sum)
     }
 
     /// The lines that `take_sizes` takes, of all files whose size is known.
@@ -175,14 +178,14 @@ impl Audit {
     /// `Storage` when the folder itself cannot be opened; `Thread`, `Cancelled`.
     pub fn run(&self, order: &Order, job: &Job) -> Result<()> {
         // So that a folder that is not there is one error, and not one for each of its files.
-        Folders::open(&self.root, order.is_whole)?;
+        Folders::open(&self.root, order.is_closed)?;
         let workers = order.workers.clamp(1, self.sums.len().max(1));
         let outcome = std::thread::scope(|scope| {
             let start = |work: &'static str| std::thread::Builder::new().name(format!("audit {work}"));
             let refused =
                 |source: std::io::Error| Error::Thread { errno: source.raw_os_error().unwrap_or(0) };
             let mut threads = Vec::new();
-            if order.is_whole {
+            if order.finds_extra {
                 let walk = move || walk::find_extra(self, job);
                 threads.push(start("walk").spawn_scoped(scope, walk).map_err(refused)?);
             }
@@ -203,7 +206,7 @@ impl Audit {
     }
 
     fn work(&self, order: &Order, job: &Job) -> Result<()> {
-        let folders = Folders::open(&self.root, order.is_whole)?;
+        let folders = Folders::open(&self.root, order.is_closed)?;
         if order.is_quick {
             self.look(folders, job)
         } else {

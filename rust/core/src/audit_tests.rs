@@ -13,7 +13,7 @@ const ALL: [Algorithm; 6] = [
     Algorithm::Blake3,
     Algorithm::Crc32,
 ];
-const WHOLE: Order = Order { workers: 2, is_quick: false, is_whole: true };
+const WHOLE: Order = Order { workers: 2, is_quick: false, is_closed: true, finds_extra: true };
 
 /// Bytes that depend on their position with a prime period, so that shifts and swaps show.
 fn pattern(length: usize, seed: usize) -> Vec<u8> {
@@ -86,7 +86,7 @@ fn large_files_get_the_digest_that_small_ones_get() {
     for algorithm in ALL {
         for count in [1, 3] {
             let sums = list(folder.path(), &names[..count], algorithm);
-            let audit = run(folder.path(), sums, &Order { is_whole: false, ..WHOLE });
+            let audit = run(folder.path(), sums, &Order { is_closed: false, finds_extra: false, ..WHOLE });
             assert_eq!(faults(&audit), [], "{} of {count}", algorithm.name());
         }
     }
@@ -169,7 +169,11 @@ fn a_quick_look_knows_sizes_where_they_were_told() {
         &Reading::default(),
     );
     let with = Audit::new(folder.path(), sums);
-    assert_eq!(with.take_sizes(&sizes), 1);
+    assert_eq!(with.take_sizes(&sizes), (1, 3));
+    assert_eq!(
+        with.take_sizes(b"\n 3  shorter\nx  shorter\n3 shorter\n99999999999999999999  shorter\n\xff"),
+        (0, 0)
+    );
     with.run(&order, &Job::default()).unwrap();
     assert_eq!(faults(&with), [("shorter".to_owned(), Fault::Size { expected: 3, found: 2 })]);
 }
@@ -183,7 +187,8 @@ fn names_may_lead_out_of_the_folder_only_where_that_is_allowed() {
     let names: Vec<String> =
         vec!["../outside".into(), "link".into(), folder.path().join("outside").display().to_string()];
     let sums = || list(&folder.path().join("in"), &names, Algorithm::Blake3);
-    let audit = run(&folder.path().join("in"), sums(), &Order { is_whole: false, ..WHOLE });
+    let audit =
+        run(&folder.path().join("in"), sums(), &Order { is_closed: false, finds_extra: false, ..WHOLE });
     assert_eq!((faults(&audit), audit.extra()), (vec![], vec![]));
 }
 

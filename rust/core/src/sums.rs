@@ -62,11 +62,12 @@ impl Sums {
     #[must_use]
     pub fn parse(text: &[u8], reading: &Reading) -> Self {
         let mut sums = Self::default();
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let is_ours = reading.is_manifest;
+        let text = text.strip_prefix(b"\xef\xbb\xbf").filter(|_| !is_ours).unwrap_or(text);
         // No name has a NUL: where there is one, it ends lines, and names are not escaped (sha256sum -z).
-        let (end, escapes) = if text.contains(&0) { (0, false) } else { (b'\n', true) };
+        let (end, escapes) = if text.contains(&0) && !is_ours { (0, false) } else { (b'\n', true) };
         for (index, raw) in text.split(|&byte| byte == end).enumerate() {
-            let parsed = if reading.is_manifest {
+            let parsed = if is_ours {
                 line::manifest(raw)
             } else {
                 line::any(raw.strip_suffix(b"\r").unwrap_or(raw), reading, escapes)
