@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from fdf256_fast.console import PlainProgress, RichProgress
     from fdf256_fast.extraction import extract_async
     from fdf256_fast.fetching import fetch
+    from fdf256_fast.forget import Forgotten, Removed, forget_async
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
     from fdf256_fast.listed import verify_sums_async
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
-    from fdf256_fast.sync import extract, fetch_sync, install_sync, verify, verify_sums
+    from fdf256_fast.sync import extract, fetch_sync, forget, install_sync, verify, verify_sums
     from fdf256_fast.tree import verify_async
     from fdf256_fast.verification import Damaged, Verification
 
@@ -47,12 +48,14 @@ __all__ = [
     "Digest",
     "DigestMismatch",
     "Error",
+    "Forgotten",
     "IntegrityError",
     "Limits",
     "LockedError",
     "MemberError",
     "PlainProgress",
     "Progress",
+    "Removed",
     "Report",
     "RichProgress",
     "Snapshot",
@@ -65,6 +68,8 @@ __all__ = [
     "extract_async",
     "fetch",
     "fetch_sync",
+    "forget",
+    "forget_async",
     "install",
     "install_sync",
     "load_catalog",
@@ -83,9 +88,11 @@ _HOMES = {
     "Catalog": "catalog",
     "Damaged": "verification",
     "Digest": "catalog",
+    "Forgotten": "forget",
     "Limits": "limits",
     "PlainProgress": "console",
     "Progress": "progress",
+    "Removed": "forget",
     "Report": "report",
     "RichProgress": "console",
     "Snapshot": "progress",
@@ -94,6 +101,8 @@ _HOMES = {
     "extract_async": "extraction",
     "fetch": "fetching",
     "fetch_sync": "sync",
+    "forget": "sync",
+    "forget_async": "forget",
     "install": "installation",
     "install_sync": "sync",
     "load_catalog": "catalog",

@@ -42,6 +42,7 @@ __all__ = [
     "RichProgress",
     "choose_progress",
     "print_error",
+    "print_forgotten",
     "print_plan",
     "print_report",
     "print_table",
@@ -888,3 +889,44 @@ def _verification_words(found: Mapping[str, object]) -> str:
     ignored = int(_number(found.get("ignored")))
     others = f"; {_counted(ignored, 'file')} not there" if ignored else ""
     return f"{target}: {files} {what}{others}: {took}"
+
+
+def print_forgotten(done: Mapping[str, object], console: Console | None = None) -> None:
+    """Print which images went, and what there is still to know, on standard output.
+
+    ``done`` is the object that ``--json`` prints.
+    """
+    out = _output(console)
+
+    def say(words: str, style: str = "") -> None:
+        out.print(Text(_printable(words, out.encoding), style), soft_wrap=True)
+
+    removed, absent = _objects(done.get("removed")), _strings(done.get("absent"))
+    would = "Would remove" if done.get("dry_run") else "Removed"
+    for one in removed[:_FINDINGS_SHOWN]:
+        say(str(one.get("path")))
+    if len(removed) > _FINDINGS_SHOWN:
+        say(f"and {len(removed) - _FINDINGS_SHOWN:,} more: --json has them all", _QUIET_STYLE)
+    size = format_bytes(_number(done.get("bytes")))
+    say(f"{would} {_counted(len(removed), 'file')} ({size}) from {done.get('target')}.")
+    if absent:
+        some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        say(f"{_counted(len(absent), 'image')} not there, and kept out from now on: {some}")
+    total = int(_number(done.get("total")))
+    if total:
+        say(
+            f"In all, {_counted(total, 'image')} {'is' if total == 1 else 'are'} kept out of it.",
+            _QUIET_STYLE,
+        )
+    archives = _strings(done.get("archives"))
+    if archives:
+        say(
+            "These files still hold all of their images; remove them if they are to go as well:",
+            "bold yellow",
+        )
+        for path in archives:
+            say(f"  {path}")
+
+
+def _strings(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []

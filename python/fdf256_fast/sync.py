@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from fdf256_fast.extraction import extract_async
 from fdf256_fast.fetching import fetch
+from fdf256_fast.forget import forget_async
 from fdf256_fast.installation import install
 from fdf256_fast.listed import verify_sums_async
 from fdf256_fast.tree import verify_async
@@ -16,7 +17,7 @@ from fdf256_fast.tree import verify_async
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["extract", "fetch_sync", "install_sync", "verify", "verify_sums"]
+__all__ = ["extract", "fetch_sync", "forget", "install_sync", "verify", "verify_sums"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,6 +45,9 @@ fetch_sync = _blocking(fetch)
 
 extract = _blocking(extract_async)
 """Like :func:`~fdf256_fast.extraction.extract_async`, but returns when it is done."""
+
+forget = _blocking(forget_async)
+"""Like :func:`~fdf256_fast.forget.forget_async`, but returns when it is done."""
 
 verify = _blocking(verify_async)
 """Like :func:`~fdf256_fast.tree.verify_async`, but returns when it is done."""
