@@ -23,7 +23,7 @@ from fdf256_fast.forgotten import read_forgotten
 from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
 from fdf256_fast.part_run import PartRun, Tree, archive_of, part_key
-from fdf256_fast.progress import ArchiveProgress, Progress
+from fdf256_fast.progress import ArchiveProgress, MessagesOnly, Progress
 from fdf256_fast.publish import check_way, publish
 from fdf256_fast.record import (
     add_old_lines,
@@ -173,6 +173,7 @@ async def install_catalog(
             stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
             workspace = Workspace(target, Path(folder))
             journal = Journal()
+            progress = MessagesOnly(progress)
         else:
             # What is only unpacked must not touch the record of a dataset that is installed there.
             workspace = Workspace.of(target)
