@@ -18,6 +18,7 @@ pub mod extract;
 mod extract_tar;
 mod extract_zip;
 pub mod job;
+pub mod json;
 pub mod manifest;
 pub mod name;
 pub mod names;
