@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from fdf256_fast.console import PlainProgress, RichProgress
     from fdf256_fast.extraction import extract_async
     from fdf256_fast.fetching import fetch
-    from fdf256_fast.forget import Forgotten, Removed, forget_async
+    from fdf256_fast.forget import Forgotten, Removed, forget, forget_async
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
-    from fdf256_fast.listed import verify_sums_async
+    from fdf256_fast.listed import verify_sums, verify_sums_async
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
-    from fdf256_fast.sync import extract, fetch_sync, forget, install_sync, verify, verify_sums
-    from fdf256_fast.tree import verify_async
+    from fdf256_fast.sync import extract, fetch_sync, install_sync
+    from fdf256_fast.tree import verify, verify_async
     from fdf256_fast.verification import Damaged, Verification
 
 __all__ = [
@@ -101,14 +101,14 @@ _HOMES = {
     "extract_async": "extraction",
     "fetch": "fetching",
     "fetch_sync": "sync",
-    "forget": "sync",
+    "forget": "forget",
     "forget_async": "forget",
     "install": "installation",
     "install_sync": "sync",
     "load_catalog": "catalog",
-    "verify": "sync",
+    "verify": "tree",
     "verify_async": "tree",
-    "verify_sums": "sync",
+    "verify_sums": "listed",
     "verify_sums_async": "listed",
 }
 

@@ -41,11 +41,13 @@ __all__ = [
     "PlainProgress",
     "RichProgress",
     "choose_progress",
+    "one_line",
     "print_error",
     "print_forgotten",
     "print_plan",
     "print_report",
     "print_table",
+    "print_text",
     "print_verification",
 ]
 
@@ -932,3 +934,17 @@ def print_forgotten(done: Mapping[str, object], console: Console | None = None) 
 
 def _strings(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
+
+
+# ------------------------------------------------------------------------------------------- plain text
+
+
+def one_line(text: str) -> str:
+    """``text`` in one line, line ends and tabs as escapes too, for a list that another program reads."""
+    return _printable(text.replace("\n", "\\n").replace("\t", "\\t"), None)
+
+
+def print_text(text: str, console: Console | None = None) -> None:
+    """Print ``text`` on standard output, not wrapped and not read as markup."""
+    out = _output(console)
+    out.print(Text(_printable(text, out.encoding)), soft_wrap=True)

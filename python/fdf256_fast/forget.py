@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fdf256_fast.auditing import check_folder
+from fdf256_fast.blocking import blocking
 from fdf256_fast.durable import replace_file, storing, sync_folder
 from fdf256_fast.errors import StorageError, UsageError
 from fdf256_fast.forgotten import is_forgotten, plain_path, read_forgotten, write_forgotten
@@ -29,7 +30,7 @@ from fdf256_fast.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Forgotten", "Removed", "finish", "forget_async", "forget_images"]
+__all__ = ["Forgotten", "Removed", "finish", "forget", "forget_async", "forget_images"]
 
 StrPath = str | os.PathLike[str]
 
@@ -114,6 +115,10 @@ async def forget_async(
     if users:
         wanted |= await paths_of_users(folder, users)
     return await forget_images(folder, wanted, dry_run=dry_run)
+
+
+forget = blocking(forget_async)
+"""Like :func:`forget_async`, but returns when it is done."""
 
 
 def paths_of(ids: Ids) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fdf256_fast._core import Audit, Job
 from fdf256_fast.auditing import Course, audited, check_folder, told
+from fdf256_fast.blocking import blocking
 from fdf256_fast.errors import StorageError
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import Progress
@@ -15,7 +16,7 @@ from fdf256_fast.sums import BadLine, no_lines, read_sums
 from fdf256_fast.verification import Verification
 from fdf256_fast.watch import in_job, in_thread
 
-__all__ = ["verify_sums_async"]
+__all__ = ["verify_sums", "verify_sums_async"]
 
 StrPath = str | os.PathLike[str]
 
@@ -89,6 +90,10 @@ async def verify_sums_async(
         is_strict=strict,
         is_manifest=False,
     )
+
+
+verify_sums = blocking(verify_sums_async)
+"""Like :func:`verify_sums_async`, but returns when it is done."""
 
 
 def no_files(name: str, folder: Path) -> StorageError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fdf256_fast._core import Audit, Job
 from fdf256_fast.auditing import Course, audited, check_folder, told
+from fdf256_fast.blocking import blocking
 from fdf256_fast.durable import storing
 from fdf256_fast.errors import Error, UsageError
 from fdf256_fast.forgotten import is_forgotten, read_forgotten
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from fdf256_fast.catalog import Catalog
 
-__all__ = ["Checking", "verify_async", "verify_tree", "verify_unlisted"]
+__all__ = ["Checking", "verify", "verify_async", "verify_tree", "verify_unlisted"]
 
 StrPath = str | os.PathLike[str]
 
@@ -85,6 +86,10 @@ async def verify_async(
         quick, repairs=repair, catalog=catalog, mirrors=tuple(mirrors), limits=limits or Limits()
     )
     return await verify_tree(Path(target), checking, progress or Progress())
+
+
+verify = blocking(verify_async)
+"""Like :func:`verify_async`, but returns when it is done."""
 
 
 async def verify_tree(target: Path, checking: Checking, progress: Progress) -> Verification:

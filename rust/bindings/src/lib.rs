@@ -5,6 +5,7 @@
 mod audit;
 mod errors;
 mod extraction;
+mod metadata;
 mod receiver;
 
 use std::collections::HashSet;
@@ -378,6 +379,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         Directory, Engine, Job, Policy, Staging, audit::Audit, audit::parse_sums, extraction::LocalArchive,
-        extraction::Names, hash_file, receiver::Receiver, sync_file_system, write_manifest,
+        extraction::Names, hash_file, metadata::MetadataRecords, metadata::search_metadata,
+        receiver::Receiver, sync_file_system, write_manifest,
     };
 }
