@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fdf256_fast.console import PlainProgress, RichProgress
     from fdf256_fast.extraction import extract_async
     from fdf256_fast.fetching import fetch
-    from fdf256_fast.forget import Forgotten, Removed, forget, forget_async
+    from fdf256_fast.forgetting import Forgotten, Removed, forget, forget_async
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
     from fdf256_fast.listed import verify_sums, verify_sums_async
@@ -88,11 +88,11 @@ _HOMES = {
     "Catalog": "catalog",
     "Damaged": "verification",
     "Digest": "catalog",
-    "Forgotten": "forget",
+    "Forgotten": "forgetting",
     "Limits": "limits",
     "PlainProgress": "console",
     "Progress": "progress",
-    "Removed": "forget",
+    "Removed": "forgetting",
     "Report": "report",
     "RichProgress": "console",
     "Snapshot": "progress",
@@ -101,8 +101,8 @@ _HOMES = {
     "extract_async": "extraction",
     "fetch": "fetching",
     "fetch_sync": "sync",
-    "forget": "forget",
-    "forget_async": "forget",
+    "forget": "forgetting",
+    "forget_async": "forgetting",
     "install": "installation",
     "install_sync": "sync",
     "load_catalog": "catalog",

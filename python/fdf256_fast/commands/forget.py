@@ -30,7 +30,7 @@ def forget(
       fdf256 forget data/fdf256 --user-nsid 12345678@N00
       echo train/123 | fdf256 forget data/fdf256 --ids -
     """
-    from fdf256_fast.forget import forget_images, paths_of, paths_of_users
+    from fdf256_fast.forgetting import forget_images, paths_of, paths_of_users
     from fdf256_fast.selection import Ids
 
     common = Common(arguments)
@@ -49,7 +49,7 @@ def forget(
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         raise Interrupted("What is recorded is kept; the same command goes on from there.") from error
     if done is None:
-        from fdf256_fast.forget import Forgotten
+        from fdf256_fast.forgetting import Forgotten
 
         done = Forgotten(str(target), (), (), (), 0, None, dry_run=dry_run)
         if not (common.as_json or common.quiet):
