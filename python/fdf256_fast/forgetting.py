@@ -50,7 +50,8 @@ class Forgotten:
     ``recorded`` are the images that are to stay out from now on, and were not before; ``removed`` the files
     that went, those of an unfinished download too; ``absent`` the images that were asked for and were not in
     the tree.  ``total`` is how many images the record has, ``files`` how many files the manifest has now
-    (None where there is none).  ``archives`` are files that still hold all images of theirs: nobody touches them.
+    (None where there is none).  ``archives`` are files that still hold all images of theirs: they are not
+    touched.
     """
 
     target: str
