@@ -239,6 +239,10 @@ async def _repaired(
     )
 
 
+def _has_anything(target: Path) -> bool:
+    return any(path.name != ".fdf256" for path in target.iterdir())
+
+
 # ---- a tree without one ----------------------------------------------------------------------------
 
 
@@ -257,6 +261,11 @@ async def verify_unlisted(target: Path, checking: Checking, progress: Progress) 
             f"{asked} needs a manifest, and {target} has none",
             hint=f"Run fdf256 download {target}: it takes over what is good there, fetches the rest, and "
             "writes the manifest.",
+        )
+    if not await in_thread(_has_anything, target):
+        raise UsageError(
+            f"cannot verify {target}: there is nothing in it",
+            hint=f"Run fdf256 download {target} to install the dataset there.",
         )
     catalog = checking.catalog if checking.catalog is not None else await in_thread(catalog_of, target)
     options = Options(mirrors=checking.mirrors, limits=checking.limits)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import fdf256_fast as fdf
 from fdf256_fast._core import Audit, Job
+from fdf256_fast.auditing import told
 from fdf256_fast.errors import IntegrityError, StorageError, UsageError
 from fdf256_fast.tree import Checking, verify_tree
 from fdf256_fast.workspace import Workspace
@@ -231,18 +232,30 @@ async def test_a_manifest_that_cannot_be_read_is_an_error(target: Path) -> None:
         await fdf.verify_async(target)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nobody refuses root anything")
-async def test_files_and_folders_that_may_not_be_read_are_damaged(target: Path) -> None:
+def test_files_and_folders_that_may_not_be_read_are_damaged(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (target / PATH).chmod(0)
     (target / "val").chmod(0)
+    manifest = manifest_of(target).read_bytes()
+    user = os.geteuid()
+    target.chmod(0o755)
+    monkeypatch.chdir(target)
+    audit = Audit(".", manifest, is_manifest=True)
+    if user == 0:
+        # Nobody refuses root anything.
+        os.seteuid(65534)
     try:
-        found = await fdf.verify_async(target)
+        audit.run(Job(), 2, is_closed=True, finds_extra=True)
     finally:
+        os.seteuid(user)
         (target / "val").chmod(0o700)
-    reasons = {one.path: one.reason for one in found.damaged}
+    missing, damaged = told(audit)
+    reasons = {one.path: one.reason for one in damaged}
     assert "Permission denied" in reasons[PATH]
     assert "Permission denied" in reasons["val"]
     assert reasons.keys() == {PATH, "val", *(path for path in FILES if path.startswith("val/"))}
+    assert missing == ()
 
 
 async def test_nothing_is_written_into_a_tree_that_is_locked(target: Path) -> None:
