@@ -17,10 +17,13 @@ __all__ = [
     "Policy",
     "Receiver",
     "Staging",
+    "__version__",
     "hash_file",
     "sync_file_system",
     "write_manifest",
 ]
+
+__version__: str
 
 _Path: TypeAlias = str | PathLike[str]
 _Event: TypeAlias = (
