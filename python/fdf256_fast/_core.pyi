@@ -19,12 +19,15 @@ __all__ = [
     "Policy",
     "Receiver",
     "Staging",
+    "__version__",
     "hash_file",
     "parse_sums",
     "search_metadata",
     "sync_file_system",
     "write_manifest",
 ]
+
+__version__: str
 
 _Path: TypeAlias = str | PathLike[str]
 _Record: TypeAlias = tuple[str, str, str, str, str, str, str]
