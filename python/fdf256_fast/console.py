@@ -842,8 +842,8 @@ def _number(value: object) -> float:
 _FINDINGS_SHOWN = 50
 
 
-def print_verification(found: Mapping[str, object], console: Console | None = None) -> None:
-    """Print what is wrong with a tree, a row for each file, and a closing line, on standard output.
+def print_verification(found: Mapping[str, object], summary: str, console: Console | None = None) -> None:
+    """Print what is wrong with a tree, a row for each file, and ``summary``, on standard output.
 
     ``found`` is the object that ``--json`` prints.
     """
@@ -857,7 +857,7 @@ def print_verification(found: Mapping[str, object], console: Console | None = No
     if repaired:
         downloaded = format_bytes(_number(found.get("bytes_downloaded")))
         out.print(f"Repaired {_counted(repaired, 'file')} ({downloaded} downloaded).", soft_wrap=True)
-    words = _printable(_verification_words(found), out.encoding)
+    words = _printable(summary, out.encoding)
     out.print(Text(words, "" if found.get("ok") else "bold"), soft_wrap=True)
 
 
@@ -873,26 +873,6 @@ def _findings(found: Mapping[str, object]) -> Iterable[tuple[str, object, str]]:
         yield from ((words, path, why) for path in (paths if isinstance(paths, list) else []))
     for one in _objects(found.get("bad_lines")):
         yield "bad line", f"line {one.get('line')}: {one.get('text')}", str(one.get("reason", ""))
-
-
-def _verification_words(found: Mapping[str, object]) -> str:
-    """``data/fdf256: 248,515 files are as they should be (sha256): 26.1 GB in 12 s (2.17 GB/s)``."""
-    size, seconds = _number(found.get("bytes")), _number(found.get("seconds"))
-    took = f"{format_bytes(size)} in {format_duration(seconds)}" if size else f"{format_duration(seconds)}"
-    if size and seconds > 0:
-        took += f" ({format_rate(size / seconds)})"
-    target, files = found.get("target"), _counted(int(_number(found.get("files"))), "file")
-    if not found.get("ok"):
-        return f"{target}: of {files}, {found.get('error')}. {took}"
-    checked = {
-        "presence": "are there, and not empty; their sizes are not known, nothing was read",
-        "size": "are there and have their sizes; nothing was read",
-        "crc32": "have the size and CRC-32 that the archives say",
-    }
-    what = checked.get(str(found.get("checked")), f"are as they should be ({found.get('checked')})")
-    ignored = int(_number(found.get("ignored")))
-    others = f"; {_counted(ignored, 'file')} not there" if ignored else ""
-    return f"{target}: {files} {what}{others}: {took}"
 
 
 def print_forgotten(done: Mapping[str, object], console: Console | None = None) -> None:

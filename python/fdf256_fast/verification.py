@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from fdf256_fast.units import format_bytes, format_duration, format_rate
+
 if TYPE_CHECKING:
     from fdf256_fast.sums import BadLine
 
@@ -84,6 +86,33 @@ class Verification:
             whose = "the manifest" if self.is_manifest else "the list"
             words.append(f"{count:,} {'line' if count == 1 else 'lines'} of {whose} cannot be used")
         return ", ".join(words)
+
+    @property
+    def summary(self) -> str:
+        """``data/fdf256: 248,515 files are as they should be (sha256): 26.1 GB in 12 s (2.17 GB/s)``."""
+        took = format_duration(self.seconds)
+        if self.bytes:
+            took = f"{format_bytes(self.bytes)} in {took}"
+            took += f" ({format_rate(self.bytes / self.seconds)})" if self.seconds > 0 else ""
+        files = f"{self.files:,} {'file' if self.files == 1 else 'files'}"
+        if not self.ok:
+            return f"{self.target}: of {files}, {self.error}. {took}"
+        are, have = ("is", "has") if self.files == 1 else ("are", "have")
+        checked = {
+            "presence": f"{are} there, and not empty; sizes are not known, nothing was read",
+            "size": f"{are} there with the size that was installed; nothing was read",
+            "crc32": f"{have} the size and CRC-32 that the archives say",
+        }
+        known = checked.get(self.checked) if self.is_manifest else None
+        others = f"; {self.ignored:,} not there" if self.ignored else ""
+        return (
+            f"{self.target}: {files} {known or f'{are} as they should be ({self.checked})'}{others}: {took}"
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to list."""
+        return self.ok and not (self.extra or self.bad_lines or self.repaired)
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""

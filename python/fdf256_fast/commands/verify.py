@@ -100,10 +100,15 @@ def _show(found: Verification, common: Common, *, repairs: bool) -> None:
     if common.as_json:
         print_json(found.as_json())
         return
+    if found.is_plain:
+        if not common.quiet:
+            # Without rich, which takes as long to import as 10,000 files to check.
+            click.echo(found.summary)
+        return
     if not found.ok or not common.quiet:
         from fdf256_fast.console import print_verification
 
-        print_verification(found.as_json())
+        print_verification(found.as_json(), found.summary)
     if found.ok or common.quiet:
         return
     if found.returned:
