@@ -853,10 +853,10 @@ def print_verification(found: Mapping[str, object], summary: str, console: Conso
         print_table("", ["", "file", "why"], rows[:_FINDINGS_SHOWN], console=out)
     if len(rows) > _FINDINGS_SHOWN:
         out.print(f"and {len(rows) - _FINDINGS_SHOWN:,} more: --json has them all", style=_QUIET_STYLE)
-    repaired = int(_number(found.get("repaired")))
+    repaired, downloaded = (int(_number(found.get(field))) for field in ("repaired", "bytes_downloaded"))
     if repaired:
-        downloaded = format_bytes(_number(found.get("bytes_downloaded")))
-        out.print(f"Repaired {_counted(repaired, 'file')} ({downloaded} downloaded).", soft_wrap=True)
+        took = f", {format_bytes(downloaded)} downloaded" if downloaded else ""
+        out.print(f"Repaired: {_counted(repaired, 'file')}{took}.", soft_wrap=True)
     words = _printable(summary, out.encoding)
     out.print(Text(words, "" if found.get("ok") else "bold"), soft_wrap=True)
 
@@ -866,7 +866,7 @@ def _findings(found: Mapping[str, object]) -> Iterable[tuple[str, object, str]]:
         yield "damaged", one.get("path", ""), str(one.get("reason", ""))
     for words, field, why in (
         ("missing", "missing", ""),
-        ("returned", "returned", "it was to be forgotten"),
+        ("returned", "returned", "it was to stay out"),
         ("extra", "extra", "nobody expects it"),
     ):
         paths = found.get(field)
@@ -897,7 +897,7 @@ def print_forgotten(done: Mapping[str, object], console: Console | None = None) 
         some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
         say(f"{_counted(len(absent), 'image')} not there, and kept out from now on: {some}")
     total = int(_number(done.get("total")))
-    if total:
+    if total and not done.get("dry_run"):
         say(
             f"In all, {_counted(total, 'image')} {'is' if total == 1 else 'are'} kept out of it.",
             _QUIET_STYLE,

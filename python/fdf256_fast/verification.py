@@ -71,15 +71,15 @@ class Verification:
     @property
     def error(self) -> str:
         """What is wrong, in one line; empty if nothing is."""
-        parts = [
-            (len(self.damaged), "damaged"),
-            (len(self.missing), "missing"),
-            (len(self.returned), "to be forgotten but there"),
-        ]
-        if self.is_strict:
-            parts.append((len(self.extra), "not expected"))
         words = [
-            f"{count:,} {'file is' if count == 1 else 'files are'} {what}" for count, what in parts if count
+            f"{count:,} {'file is' if count == 1 else 'files are'} {what}"
+            for count, what in (
+                (len(self.damaged), "damaged"),
+                (len(self.missing), "missing"),
+                (len(self.returned), "back that were to stay out"),
+                (len(self.extra) if self.is_strict else 0, "not expected"),
+            )
+            if count
         ]
         if self.bad_line_count and (self.is_strict or self.is_manifest):
             count = self.bad_line_count
