@@ -76,7 +76,7 @@ class Verification:
             for count, what in (
                 (len(self.damaged), "damaged"),
                 (len(self.missing), "missing"),
-                (len(self.returned), "back that were to stay out"),
+                (len(self.returned), "forgotten, but there"),
                 (len(self.extra) if self.is_strict else 0, "not expected"),
             )
             if count
