@@ -58,9 +58,9 @@ fn row(key: &str, user: &str) -> (String, Option<String>, Option<String>) {
 
 #[test]
 fn entries_come_in_their_order_with_their_last_fields() {
-    let text = r#" {"7": {"user": 1}, "é": {"x": {"user": 9}, "user": "a", "\u0075ser": "b"} , "3":{"title":[1]}} "#;
-    let expected =
-        vec![row("7", "1"), row("é", "\"b\""), ("3".to_owned(), None, Some("[1]".to_owned()))];
+    let text =
+        r#" {"7": {"user": 1}, "é": {"x": {"user": 9}, "user": "a", "\u0075ser": "b"} , "3":{"title":[1]}} "#;
+    let expected = vec![row("7", "1"), row("é", "\"b\""), ("3".to_owned(), None, Some("[1]".to_owned()))];
     assert_eq!(rows(text), expected);
     assert_eq!(rows("{ }\n"), vec![]);
     assert_eq!(rows("{\"1\": {}}"), vec![("1".to_owned(), None, None)]);
@@ -68,7 +68,8 @@ fn entries_come_in_their_order_with_their_last_fields() {
 
 #[test]
 fn an_entry_that_occurs_twice_stands_first_and_has_its_last_value() {
-    let text = r#"{"1": {"user": 1}, "2": {"user": 2}, "\u0031": {"user": 3}, "2": {"user": 4}, "1": {"user": 5}}"#;
+    let text =
+        r#"{"1": {"user": 1}, "2": {"user": 2}, "\u0031": {"user": 3}, "2": {"user": 4}, "1": {"user": 5}}"#;
     assert_eq!(rows(text), vec![row("1", "5"), row("2", "4")]);
     // What is replaced later may be anything.
     assert_eq!(rows(r#"{"x": 5, "1": {"user": 1}, "x": {"user": 2}}"#), vec![row("x", "2"), row("1", "1")]);
@@ -111,7 +112,8 @@ fn a_cancelled_scan_ends() {
 // ---- several pieces ----------------------------------------------------------------------------------
 
 fn large(entries: usize, value: impl Fn(usize) -> String) -> Vec<u8> {
-    let entries: Vec<String> = (0..entries).map(|number| format!("\"{number}\": {}", value(number))).collect();
+    let entries: Vec<String> =
+        (0..entries).map(|number| format!("\"{number}\": {}", value(number))).collect();
     format!("{{{}}}", entries.join(", ")).into_bytes()
 }
 
@@ -143,14 +145,19 @@ fn same_with_any_threads(text: &[u8]) {
 #[test]
 fn several_threads_find_what_one_does() {
     same_with_any_threads(&large(60_000, |number| {
-        format!("{{\"user\": \"{}@N0\", \"title\": \"{}\", \"x\": [{number}.5]}}", number % 977, "é\\n".repeat(number % 31))
+        format!(
+            "{{\"user\": \"{}@N0\", \"title\": \"{}\", \"x\": [{number}.5]}}",
+            number % 977,
+            "é\\n".repeat(number % 31)
+        )
     }));
 }
 
 #[test]
 fn files_made_to_mislead_only_cost_time() {
     // Every place that looks like a seam is none.
-    let inner = (0..40).map(|number| format!("\"{number}\": {{\"user\": {{}}}}")).collect::<Vec<_>>().join(", ");
+    let inner =
+        (0..40).map(|number| format!("\"{number}\": {{\"user\": {{}}}}")).collect::<Vec<_>>().join(", ");
     same_with_any_threads(&large(5_000, |number| format!("{{\"a\": {{{inner}}}, \"user\": {number}}}")));
     // An entry that is larger than several pieces, among small ones.
     same_with_any_threads(&large(30_000, |number| {
@@ -158,13 +165,15 @@ fn files_made_to_mislead_only_cost_time() {
         format!("{{\"title\": \"{}\", \"user\": {number}}}", "} , \\\"1\\\": {".repeat(title / 12))
     }));
     // No seam at all: names that are no numbers.
-    let text = String::from_utf8(large(40_000, |number| format!("{{\"user\": [{number}, \"{number}\"]}}"))).unwrap();
+    let text =
+        String::from_utf8(large(40_000, |number| format!("{{\"user\": [{number}, \"{number}\"]}}"))).unwrap();
     same_with_any_threads(text.replace("\": {", "x\": {").as_bytes());
 }
 
 #[test]
 fn duplicates_in_other_pieces_count_as_well() {
-    let mut text = large(60_000, |number| format!("{{\"user\": {number}, \"title\": \"{}\"}}", "x".repeat(50)));
+    let mut text =
+        large(60_000, |number| format!("{{\"user\": {number}, \"title\": \"{}\"}}", "x".repeat(50)));
     text.pop();
     text.extend_from_slice(b", \"5\": {\"user\": -1}, \"59999\": {\"user\": -2}, \"new\": {}}");
     same_with_any_threads(&text);
@@ -220,8 +229,23 @@ fn a_reader_gives_the_same_entries_piece_by_piece() {
 // ---- any text ----------------------------------------------------------------------------------------
 
 const WORDS: &[&str] = &[
-    "{", "}", ",", ":", " ", "\"1\": {", "\"1\":", "\"2\"", "\"user\": ", "\"\\u0031\": {}", "{}", "[{}]", "5", "\"a\"",
-    "\"1\": {\"user\": 3}", "\"2\": {\"title\": \"\\ud83e\\udd8a\", \"user\": {\"user\": 1}}", "\"x\": {\"user\": [1, 2]}",
+    "{",
+    "}",
+    ",",
+    ":",
+    " ",
+    "\"1\": {",
+    "\"1\":",
+    "\"2\"",
+    "\"user\": ",
+    "\"\\u0031\": {}",
+    "{}",
+    "[{}]",
+    "5",
+    "\"a\"",
+    "\"1\": {\"user\": 3}",
+    "\"2\": {\"title\": \"\\ud83e\\udd8a\", \"user\": {\"user\": 1}}",
+    "\"x\": {\"user\": [1, 2]}",
 ];
 
 proptest! {

@@ -34,6 +34,9 @@ impl Window {
     }
 
     fn extend(&mut self, source: &Source, length: usize) -> Result<()> {
+        // No room for what is not there: one byte more than the rest shows the end (a file may also grow).
+        let rest = source.size.saturating_sub(self.base + self.filled as u64) as usize;
+        let length = length.min(rest.max(BEYOND_BYTES) + 1);
         let wanted = self.filled + length;
         if self.padded.len() < wanted + PADDING {
             self.padded.resize(wanted + PADDING, 0);
@@ -183,7 +186,10 @@ impl Walker {
             if is_empty {
                 cursor.at += 1;
             } else if cursor.peek() != b'"' {
-                return Err(Fault { at: cursor.at, reason: "an image's number in quotes, or '}' is expected" });
+                return Err(Fault {
+                    at: cursor.at,
+                    reason: "an image's number in quotes, or '}' is expected",
+                });
             }
             Ok((cursor.at, is_empty))
         })?;
