@@ -31,13 +31,17 @@ if TYPE_CHECKING:
     from fdf256_fast.credits import CreditsReport, write_credits, write_credits_async
     from fdf256_fast.extraction import extract_async
     from fdf256_fast.fetching import fetch
+    from fdf256_fast.forgetting import Forgotten, Removed, forget, forget_async
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
+    from fdf256_fast.listed import verify_sums, verify_sums_async
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
     from fdf256_fast.search import FoundImage, SearchResult, search_user, search_user_async
     from fdf256_fast.selection import Ids, Selection
     from fdf256_fast.sync import extract, fetch_sync, install_sync
+    from fdf256_fast.tree import verify, verify_async
+    from fdf256_fast.verification import Damaged, Verification
 
 __all__ = [
     "Archive",
@@ -47,9 +51,11 @@ __all__ = [
     "Catalog",
     "CatalogError",
     "CreditsReport",
+    "Damaged",
     "Digest",
     "DigestMismatch",
     "Error",
+    "Forgotten",
     "FoundImage",
     "Ids",
     "IntegrityError",
@@ -59,6 +65,7 @@ __all__ = [
     "MetadataError",
     "PlainProgress",
     "Progress",
+    "Removed",
     "Report",
     "RichProgress",
     "SearchResult",
@@ -68,15 +75,22 @@ __all__ = [
     "StorageError",
     "TransferError",
     "UsageError",
+    "Verification",
     "extract",
     "extract_async",
     "fetch",
     "fetch_sync",
+    "forget",
+    "forget_async",
     "install",
     "install_sync",
     "load_catalog",
     "search_user",
     "search_user_async",
+    "verify",
+    "verify_async",
+    "verify_sums",
+    "verify_sums_async",
     "write_credits",
     "write_credits_async",
 ]
@@ -92,18 +106,24 @@ _HOMES = {
     "Digest": "catalog",
     "FoundImage": "search",
     "Ids": "selection",
+    "Damaged": "verification",
+    "Forgotten": "forgetting",
     "Limits": "limits",
     "PlainProgress": "console",
     "Progress": "progress",
+    "Removed": "forgetting",
     "Report": "report",
     "RichProgress": "console",
     "SearchResult": "search",
     "Selection": "selection",
     "Snapshot": "progress",
+    "Verification": "verification",
     "extract": "sync",
     "extract_async": "extraction",
     "fetch": "fetching",
     "fetch_sync": "sync",
+    "forget": "forgetting",
+    "forget_async": "forgetting",
     "install": "installation",
     "install_sync": "sync",
     "load_catalog": "catalog",
@@ -111,6 +131,10 @@ _HOMES = {
     "search_user_async": "search",
     "write_credits": "credits",
     "write_credits_async": "credits",
+    "verify": "tree",
+    "verify_async": "tree",
+    "verify_sums": "listed",
+    "verify_sums_async": "listed",
 }
 
 

@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Literal, TypeAlias, final
 
 __all__ = [
+    "Audit",
     "Directory",
     "Engine",
     "Job",
@@ -20,6 +21,7 @@ __all__ = [
     "Staging",
     "__version__",
     "hash_file",
+    "parse_sums",
     "search_metadata",
     "sync_file_system",
     "write_manifest",
@@ -275,10 +277,87 @@ class LocalArchive:
     def unpacked_bytes(self) -> int | None:
         """The sum of the members' sizes, where it is known in advance."""
 
+@final
+class Audit:
+    """Files that a list of digests names, and what was found of them; :meth:`run` is for one time.
+
+    ``root`` is the folder that names in the list begin at; ``data`` the text of the list.  With
+    ``is_manifest`` it is our own: SHA-256, paths that stay in the folder, each once; whatever else stands in
+    it is a problem, and left alone.  Otherwise see :func:`parse_sums`.  ``leave_out`` are names that do not
+    count.  Raises ValueError for an unknown algorithm.
+    """
+
+    def __new__(
+        cls,
+        root: _Path,
+        data: bytes,
+        *,
+        is_manifest: bool = False,
+        algorithm: str | None = None,
+        is_sure: bool = False,
+        lone_name: str | None = None,
+        leave_out: Sequence[str] = ...,
+    ) -> Audit: ...
+    def take_sizes(self, data: bytes) -> tuple[int, int]:
+        """Takes ``<bytes>  <path>`` lines for a quick look; returns how many there were, and their sum."""
+    def size_lines(self) -> bytes:
+        """The same lines, of all files whose size is known: by ``take_sizes``, or since they were sound."""
+    def run(
+        self,
+        job: Job,
+        workers: int,
+        *,
+        is_quick: bool = False,
+        is_closed: bool = False,
+        finds_extra: bool = False,
+    ) -> None:
+        """Looks at every file with so many threads, and reads it unless ``is_quick``.
+
+        With ``is_closed`` no link in the folder is followed; with ``finds_extra`` everything else in it, but
+        for ``.fdf256``, is looked for as well.  Raises StorageError when the folder cannot be opened, and
+        CancelledError within 100 ms.
+        """
+    def status(self) -> tuple[int, int, int]:
+        """Files that are done with, bytes read, faults found."""
+    def faults(self) -> list[tuple[str, str, str, str]]:
+        """Path, kind, what was expected, what was found; in the list's order.
+
+        Kinds are ``missing``; ``digest`` (both as ``algorithm:hex``); ``size`` (both in bytes); ``empty``;
+        ``kind`` (found is what it is, such as ``a folder``); ``link`` (a folder above it is a symbolic
+        link); ``unreadable`` (found is the system's error number, 0 where the file became shorter meanwhile).
+        """
+    def extra(self) -> list[str]:
+        """Paths of what is in the folder and not in the list, sorted."""
+    def closed(self) -> list[tuple[str, int]]:
+        """Folders that could not be looked into for such files, and the system's error number."""
+    @property
+    def files(self) -> int:
+        """How many files the list names."""
+    @property
+    def algorithms(self) -> list[str]:
+        """Those that the list uses, sorted."""
+    @property
+    def problems(self) -> list[tuple[int, str, str]]:
+        """Number, text and reason of lines that are none; the first thousand."""
+    @property
+    def problem_count(self) -> int:
+        """How many there are."""
+
 def hash_file(job: Job, path: _Path, algorithm: str) -> str:
     """The digest of a whole file, in hexadecimal.
 
     Raises ValueError for an unknown algorithm, StorageError, CancelledError.
+    """
+
+def parse_sums(
+    data: bytes, *, algorithm: str | None = None, is_sure: bool = False, lone_name: str | None = None
+) -> tuple[list[tuple[str, str]], list[tuple[int, str, str]]]:
+    """The files of a list, as name and ``algorithm:hex``; then number, text and reason of other lines.
+
+    Reads what sha256sum and its kin, ``--tag``, ``--zero``, b3sum, OpenSSL and (for crc32) sfv write.
+    ``algorithm`` is for lines without a tag; where it does not fit the number of digits these decide, unless
+    ``is_sure``.  ``lone_name`` is what a line with nothing but a digest is about.  Raises ValueError for an
+    unknown algorithm.
     """
 
 @final

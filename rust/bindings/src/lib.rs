@@ -2,6 +2,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
+mod audit;
 mod errors;
 mod extraction;
 mod metadata;
@@ -379,9 +380,9 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
-        metadata::MetadataRecords, metadata::search_metadata, receiver::Receiver, sync_file_system,
-        write_manifest,
+        Directory, Engine, Job, Policy, Staging, audit::Audit, audit::parse_sums, extraction::LocalArchive,
+        extraction::Names, hash_file, metadata::MetadataRecords, metadata::search_metadata,
+        receiver::Receiver, sync_file_system, write_manifest,
     };
 
     #[pymodule_init]

@@ -8,6 +8,7 @@
 //! The network, the decisions and the screen are Python's; see `ARCHITECTURE.md`.
 
 mod archive;
+pub mod audit;
 mod buffers;
 mod collisions;
 pub mod decode;
@@ -30,6 +31,7 @@ pub mod slab;
 pub mod space;
 pub mod staging;
 pub mod stream;
+pub mod sums;
 pub mod survey;
 pub mod tar;
 pub mod tar_header;
