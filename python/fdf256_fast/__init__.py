@@ -25,15 +25,19 @@ from fdf256_fast.errors import (
 if TYPE_CHECKING:
     from fdf256_fast.catalog import Archive, Catalog, Digest, load_catalog
     from fdf256_fast.console import PlainProgress, RichProgress
+    from fdf256_fast.dataset import FDF256, face_mask
     from fdf256_fast.extraction import extract_async
     from fdf256_fast.fetching import fetch
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
+    from fdf256_fast.rows import Row, index
+    from fdf256_fast.survey import Survey, info
     from fdf256_fast.sync import extract, fetch_sync, install_sync
 
 __all__ = [
+    "FDF256",
     "Archive",
     "ArchiveError",
     "ArchiveProgress",
@@ -51,15 +55,20 @@ __all__ = [
     "Progress",
     "Report",
     "RichProgress",
+    "Row",
     "Snapshot",
     "StatusError",
     "StorageError",
+    "Survey",
     "TransferError",
     "UsageError",
     "extract",
     "extract_async",
+    "face_mask",
     "fetch",
     "fetch_sync",
+    "index",
+    "info",
     "install",
     "install_sync",
     "load_catalog",
@@ -68,6 +77,7 @@ __all__ = [
 # Imported when first asked for: `fdf256 --version` and the exception classes need neither aiohttp nor
 # rich, which take ten times as long to import as the interpreter to start.
 _HOMES = {
+    "FDF256": "dataset",
     "Archive": "catalog",
     "ArchiveProgress": "progress",
     "ArchiveReport": "report",
@@ -78,11 +88,16 @@ _HOMES = {
     "Progress": "progress",
     "Report": "report",
     "RichProgress": "console",
+    "Row": "rows",
     "Snapshot": "progress",
+    "Survey": "survey",
     "extract": "sync",
     "extract_async": "extraction",
+    "face_mask": "dataset",
     "fetch": "fetching",
     "fetch_sync": "sync",
+    "index": "rows",
+    "info": "survey",
     "install": "installation",
     "install_sync": "sync",
     "load_catalog": "catalog",
