@@ -4,6 +4,7 @@
 
 mod errors;
 mod extraction;
+mod metadata;
 mod receiver;
 
 use std::path::PathBuf;
@@ -316,6 +317,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
-        receiver::Receiver, sync_file_system, write_manifest,
+        metadata::MetadataRecords, metadata::search_metadata, receiver::Receiver, sync_file_system,
+        write_manifest,
     };
 }
