@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fdf256_fast.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 __all__ = ["SPLITS", "Ids", "Image", "Selection", "image_of", "split_of"]
@@ -89,6 +89,15 @@ class Ids:
             raise UsageError(f"--ids {path}: there is no image in it")
         return found
 
+    def without(self, images: Collection[Image]) -> list[str]:
+        """Those that are none of ``images``, as text, sorted."""
+        numbers = {image.number for image in images}
+        return sorted(
+            f"{split}/{number}" if split else number
+            for split, number in self.wanted
+            if (Image(split, number) not in images if split else number not in numbers)
+        )
+
     def __contains__(self, image: object) -> bool:
         if not isinstance(image, Image):
             return False
@@ -120,6 +129,21 @@ class Selection:
     def is_everything(self) -> bool:
         """Whether whole archives are wanted (perhaps not all of them)."""
         return not self.splits and self.ids is None and self.sample is None
+
+    @property
+    def token(self) -> str:
+        """What tells this selection from others, for the record of what is installed; empty for everything.
+
+        Licences select whole archives, and so matter only to what a sample is drawn from.
+        """
+        parts = [f"split={','.join(sorted(self.splits))}"] if self.splits else []
+        if self.ids is not None:
+            listed = "\n".join("/".join(image) for image in sorted(self.ids.wanted))
+            parts.append(f"ids={hashlib.sha256(listed.encode()).hexdigest()[:16]}")
+        if self.sample is not None:
+            among = f" license={','.join(sorted(self.licenses))}" if self.licenses else ""
+            parts.append(f"sample={self.sample} seed={self.seed}{among}")
+        return " ".join(parts)
 
     def wants(self, path: str) -> bool:
         """Whether the member ``path`` is wanted, before a sample is drawn."""
