@@ -5,6 +5,7 @@
 mod errors;
 mod extraction;
 mod metadata;
+mod reading;
 mod receiver;
 
 use std::collections::HashSet;
@@ -378,7 +379,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
-        metadata::MetadataRecords, metadata::search_metadata, receiver::Receiver, sync_file_system,
-        write_manifest,
+        metadata::MetadataRecords, metadata::search_metadata, reading::entry_offsets, reading::statistics,
+        receiver::Receiver, sync_file_system, write_manifest,
     };
 }

@@ -24,9 +24,7 @@ fn workers() -> usize {
 #[pyfunction]
 pub(crate) fn entry_offsets<'py>(py: Python<'py>, job: &Job, path: PathBuf) -> PyResult<Columns<'py>> {
     let job = job.0.clone();
-    let found = py
-        .detach(|| Offsets::find(&path, workers(), &job))
-        .map_err(|error| to_python(py, error))?;
+    let found = py.detach(|| Offsets::find(&path, workers(), &job)).map_err(|error| to_python(py, error))?;
     let column = |values: &[u64]| {
         PyBytes::new_with(py, values.len() * 8, |bytes| {
             for (eight, value) in bytes.chunks_exact_mut(8).zip(values) {

@@ -36,9 +36,43 @@ fn agrees(text: &[u8]) {
 
 /// Pieces of JSON, so that random rows of them are often nearly valid.
 const WORDS: &[&str] = &[
-    "{", "}", "[", "]", ",", ":", "\"", "\"a\"", "\"k\":", "{\"k\":", " ", "\n", "0", "1", "-", "-0", "12.5",
-    "0123", "1e5", "1E+", "1.", ".5", "12345678901234567890.25", "true", "false", "null", "tru", "\\", "\\u12",
-    "\"\\u00e9\"", "\"\\ud800\"", "\"é\"", "\"夏🦊 and more than sixteen bytes\"", "\t", "\u{1}", "[]", "{}",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "\"a\"",
+    "\"k\":",
+    "{\"k\":",
+    " ",
+    "\n",
+    "0",
+    "1",
+    "-",
+    "-0",
+    "12.5",
+    "0123",
+    "1e5",
+    "1E+",
+    "1.",
+    ".5",
+    "12345678901234567890.25",
+    "true",
+    "false",
+    "null",
+    "tru",
+    "\\",
+    "\\u12",
+    "\"\\u00e9\"",
+    "\"\\ud800\"",
+    "\"é\"",
+    "\"夏🦊 and more than sixteen bytes\"",
+    "\t",
+    "\u{1}",
+    "[]",
+    "{}",
 ];
 
 proptest! {
@@ -76,8 +110,9 @@ fn every_text_of_six_characters_of_a_small_alphabet() {
     const ALPHABET: &[u8] = b"{}[],:\"1 0.-e";
     for length in 0..=5_u32 {
         for number in 0..ALPHABET.len().pow(length) {
-            let text: Vec<u8> =
-                (0..length).map(|place| ALPHABET[number / ALPHABET.len().pow(place) % ALPHABET.len()]).collect();
+            let text: Vec<u8> = (0..length)
+                .map(|place| ALPHABET[number / ALPHABET.len().pow(place) % ALPHABET.len()])
+                .collect();
             agrees(&text);
         }
     }

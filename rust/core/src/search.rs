@@ -40,7 +40,9 @@ fn shown<'a>(entry: &Entry<'a>, number: usize) -> Cow<'a, [u8]> {
     let Some(value) = entry.field(number) else { return Cow::Borrowed(b"") };
     match value.text() {
         Some(text) => text.decode(),
-        None if value.raw().starts_with(b"-") || value.raw()[0].is_ascii_digit() => Cow::Borrowed(value.raw()),
+        None if value.raw().starts_with(b"-") || value.raw()[0].is_ascii_digit() => {
+            Cow::Borrowed(value.raw())
+        }
         None => Cow::Borrowed(b""),
     }
 }
@@ -116,8 +118,10 @@ fn fold(text: &str) -> String {
 
 /// An address without its scheme, and without slashes at its end.
 fn bare(url: &[u8]) -> &[u8] {
-    let is_scheme = |scheme: &[u8]| url.len() >= scheme.len() && url[..scheme.len()].eq_ignore_ascii_case(scheme);
-    let start = [&b"http://"[..], b"https://"].into_iter().find(|scheme| is_scheme(scheme)).map_or(0, <[u8]>::len);
+    let is_scheme =
+        |scheme: &[u8]| url.len() >= scheme.len() && url[..scheme.len()].eq_ignore_ascii_case(scheme);
+    let start =
+        [&b"http://"[..], b"https://"].into_iter().find(|scheme| is_scheme(scheme)).map_or(0, <[u8]>::len);
     let end = url.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
     &url[start.min(end)..end]
 }

@@ -6,9 +6,9 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 
+use super::Source;
 use super::entry::{Entry, Text};
 use super::walk::{At, Walker};
-use super::Source;
 use crate::error::Result;
 use crate::job::Job;
 
@@ -32,9 +32,9 @@ fn number(key: &[u8]) -> Option<u32> {
     if !is_usual {
         return None;
     }
-    let value = key.iter().try_fold(0, |sum: u32, byte| {
-        byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0'))
-    })?;
+    let value = key
+        .iter()
+        .try_fold(0, |sum: u32, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))?;
     (value < NUMBERS_MAX).then_some(value)
 }
 

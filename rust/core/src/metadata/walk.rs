@@ -183,7 +183,10 @@ impl Walker {
             if is_empty {
                 cursor.at += 1;
             } else if cursor.peek() != b'"' {
-                return Err(Fault { at: cursor.at, reason: "an image's number in quotes, or '}' is expected" });
+                return Err(Fault {
+                    at: cursor.at,
+                    reason: "an image's number in quotes, or '}' is expected",
+                });
             }
             Ok((cursor.at, is_empty))
         })?;
