@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fdf256_fast.catalog import Archive, Catalog, Digest, load_catalog
     from fdf256_fast.console import PlainProgress, RichProgress
     from fdf256_fast.dataset import FDF256, face_mask
+    from fdf256_fast.drawing import plot
     from fdf256_fast.extraction import extract_async
     from fdf256_fast.fetching import fetch
     from fdf256_fast.installation import install
@@ -72,6 +73,7 @@ __all__ = [
     "install",
     "install_sync",
     "load_catalog",
+    "plot",
 ]
 
 # Imported when first asked for: `fdf256 --version` and the exception classes need neither aiohttp nor
@@ -101,6 +103,7 @@ _HOMES = {
     "install": "installation",
     "install_sync": "sync",
     "load_catalog": "catalog",
+    "plot": "drawing",
 }
 
 

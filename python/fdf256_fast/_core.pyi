@@ -354,7 +354,7 @@ def statistics(
     (its name in the catalogs, or its address where it is not one of Creative Commons'); how many faces have a
     longer side, in pixels of the photo, below the first of ``edges``, between each two, and from the last on;
     the sides that the shares ``fractions`` (0 to 1) of the faces do not exceed, empty without faces; images
-    by the year they were taken in, and by the year they were uploaded in, 0 for those of which it is not known.
+    by the year they were taken in, and by the year they were uploaded in, 0 where it is not known.
 
     Raises MetadataError as :func:`entry_offsets` does, and where an entry has no licence or no box, or
     something of another kind; StorageError; CancelledError once ``job`` is cancelled.

@@ -42,6 +42,7 @@ __all__ = [
     "RichProgress",
     "choose_progress",
     "print_error",
+    "print_lines",
     "print_plan",
     "print_report",
     "print_table",
@@ -828,3 +829,10 @@ def _objects(value: object) -> list[Mapping[str, object]]:
 
 def _number(value: object) -> float:
     return value if isinstance(value, int | float) else 0
+
+
+def print_lines(*lines: str, console: Console | None = None) -> None:
+    """Print lines on standard output, which are neither wrapped nor read as markup."""
+    out = _output(console)
+    for line in lines:
+        out.print(Text(_printable(line, out.encoding)), soft_wrap=True)

@@ -15,7 +15,7 @@ from fdf256_fast.durable import storage_error
 from fdf256_fast.errors import IntegrityError, StorageError, UsageError
 from fdf256_fast.selection import SPLITS
 
-__all__ = ["NUMBER_MAX", "check_split", "image_folder", "image_numbers", "image_path"]
+__all__ = ["NUMBER_MAX", "check_split", "image_folder", "image_numbers", "image_path", "missing"]
 
 StrPath = str | os.PathLike[str]
 
@@ -82,7 +82,10 @@ def _number(folder: Path, name: str) -> int:
 def _no_images(root: Path, folder: Path) -> StorageError:
     others = [split for split in SPLITS if (root / split / "images").is_dir()]
     if others:
-        hint = f"What {root} has images of: {', '.join(others)}."
-    else:
-        hint = f"Install the dataset first: fdf256 download {root}"
-    return StorageError(f"{folder} is not there", errno=errno.ENOENT, filename=str(folder), hint=hint)
+        return missing(folder, hint=f"What {root} has images of: {', '.join(others)}.")
+    return missing(folder, hint=f"Install the dataset first: fdf256 download {root}")
+
+
+def missing(path: Path, *, hint: str) -> StorageError:
+    """What to raise when a file or folder of the dataset is not there."""
+    return StorageError(f"{path} is not there", errno=errno.ENOENT, filename=str(path), hint=hint)

@@ -130,10 +130,13 @@ def _rows_in(root: StrPath, split: str) -> Iterable[Row]:
         yield Row(image_path("", split, number).as_posix(), split, number, row)
 
 
-def write_index(rows: Iterable[Row], path: Path) -> None:
-    """Write ``rows`` as CSV with a heading: ``path,split,number,row``.  Raises StorageError."""
+def write_index(root: StrPath, path: Path) -> None:
+    """Write the index of ``root`` as CSV with a heading: ``path,split,number,row``.
+
+    Raises what :func:`index` does, and StorageError where ``path`` cannot be written.
+    """
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(Row._fields)
-    lines.writerows(rows)
+    lines.writerows(index(root))
     replace_file(path, text.getvalue().encode())
