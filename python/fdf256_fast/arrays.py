@@ -90,7 +90,7 @@ class Array:
         letter, width = _kind_and_width(dtype)
         # The published loader takes landmarks of 14 numbers in a row as well, and so do we.
         flat = (math.prod(kind.row),)
-        if letter not in kind.kinds or len(shape) < 2 or shape[1:] not in {kind.row, flat}:
+        if not letter or letter not in kind.kinds or len(shape) < 2 or shape[1:] not in {kind.row, flat}:
             raise damaged(path, f"has type {dtype!r:.40} and shape {shape!r:.60} instead of {kind.words}")
         if offset + math.prod(shape) * width != size:
             wanted = offset + math.prod(shape) * width

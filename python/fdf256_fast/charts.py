@@ -61,7 +61,7 @@ def picture(survey: Survey, faces: Sequence[Face], kind: str) -> bytes:
     if not faces:
         return chart_sheet(survey, kind)
     figure = Figure(figsize=(WIDTH_INCHES, sum(heights)), facecolor="white")
-    above, below = figure.subfigures(2, 1, height_ratios=heights).flat
+    above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False).flat
     _charts(above, survey)
     _contact_sheet(below, faces, rows, heights[1])
     return _saved(figure, kind)
@@ -88,7 +88,7 @@ def _saved(figure: Figure, kind: str) -> bytes:
 def _charts(figure: Figure | SubFigure, survey: Survey) -> None:
     present, published = survey.present, survey.published
     grid = figure.add_gridspec(
-        2, 12, left=0.075, right=0.975, top=0.83, bottom=0.10, hspace=0.62, wspace=0.9, height_ratios=(1, 1.5)
+        2, 12, left=0.075, right=0.975, top=0.83, bottom=0.10, hspace=0.52, wspace=0.9, height_ratios=(1, 1.5)
     )
     figure.text(0.02, 0.95, _drawable(f"FDF256 in {survey.target}", 90), **_style(15, weight="bold"))
     figure.text(0.02, 0.905, _drawable(_subtitle(survey), 150), **_style(9.5, color=QUIET_COLOR))
@@ -108,12 +108,12 @@ def _charts(figure: Figure | SubFigure, survey: Survey) -> None:
         [split.published.images for split in survey.splits],
     )
     low, high = _used(published.face_sizes)
-    edges = [0, *SIZE_EDGES, "more"][low : high + 1]
+    edges = ["0", *(f"{edge:,}" for edge in SIZE_EDGES), "more"]
     _upright(
         figure.add_subplot(grid[1, :7]),
         "Faces by their size in the photo",
         "longer side of the face, pixels",
-        [f"{edge:,}" if isinstance(edge, int) else edge for edge in edges],
+        edges[low : high + 1],
         present.face_sizes[low:high],
         published.face_sizes[low:high],
     )
@@ -235,7 +235,7 @@ def _contact_sheet(figure: SubFigure, faces: Sequence[Face], rows: int, inches: 
         axes.set_axis_off()
         lines = (
             face.path.replace("/images/", "/"),
-            face.author or "unknown author",
+            _credit(face),
             short_license(face.license_url),
         )
         for number, line in enumerate(lines):

@@ -67,8 +67,8 @@ def _faces(faces: Sequence[Face]) -> Iterator[str]:
         return
     yield "<h2>Some of the faces</h2>"
     yield (
-        "<p>With the face's box and seven landmarks drawn on them. Each was cropped from a photo on Flickr and "
-        "resized to 256x256 pixels by the makers of the dataset, and compressed again for this page.</p>"
+        "<p>With the face's box and seven landmarks drawn on them. Each was cropped from a photo on Flickr "
+        "and resized to 256x256 pixels by the makers of the dataset, and compressed again for this page.</p>"
     )
     yield '<div class="faces">'
     yield from map(_figure, faces)
@@ -85,7 +85,8 @@ def _figure(face: Face) -> str:
     author = escape(face.author or face.user_nsid) or "unknown author"
     license_ = escape(short_license(face.license_url)) or "unknown licence"
     return (
-        f'<figure><svg viewBox="0 0 {SIDE_PIXELS} {SIDE_PIXELS}" role="img" aria-label="{escape(face.path)}">'
+        f'<figure><svg viewBox="0 0 {SIDE_PIXELS} {SIDE_PIXELS}" role="img" '
+        f'aria-label="{escape(face.path)}">'
         f'<image width="{SIDE_PIXELS}" height="{SIDE_PIXELS}" '
         f'href="data:image/jpeg;base64,{_jpeg(face)}"/>'
         f'<rect x="{x0}" y="{y0}" width="{max(0, x1 - x0)}" height="{max(0, y1 - y0)}" fill="none" '

@@ -113,9 +113,9 @@ class SplitSurvey:
 class Survey:
     """What is in a target.
 
-    ``archives`` are those of ``installed.json`` (empty where another tool made the tree), ``installed`` is when
-    it was last written, ``catalog`` the catalog's name, ``forgotten`` how many images are kept out (``fdf256
-    forget``).
+    ``archives`` are those of ``installed.json`` (empty where another tool made the tree), ``installed`` is
+    when it was last written, ``catalog`` the catalog's name, ``forgotten`` how many images are kept out
+    (``fdf256 forget``).
     """
 
     target: str
