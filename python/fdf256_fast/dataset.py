@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeAlias, TypeVar, cast, overload
 
 from fdf256_fast.arrays import damaged
 from fdf256_fast.durable import storing
@@ -167,7 +167,7 @@ class FDF256(Generic[T]):
         """How many images are there."""
         return self._count
 
-    def __getitem__(self, index: int) -> T:
+    def __getitem__(self, index: SupportsIndex) -> T:
         """Read item ``index``; negative ones count from the end.
 
         Raises:
@@ -207,19 +207,19 @@ class FDF256(Generic[T]):
         """
         return _view(self._open().rows)
 
-    def path(self, index: int) -> Path:
+    def path(self, index: SupportsIndex) -> Path:
         """Where the image of item ``index`` lies.  Raises IndexError."""
         return image_path(self.root, self.split, self._all_numbers()[self._position(index)])
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: SupportsIndex) -> NDArray[np.uint8]:
         """Only the image of item ``index``.  Raises what reading the item does."""
         return self._image(self._position(index))
 
-    def metadata(self, index: int) -> dict[str, Any]:
+    def metadata(self, index: SupportsIndex) -> dict[str, Any]:
         """Only the metadata of item ``index``, also with ``load_metadata=False``.  Raises as for the item."""
         return self._metadata(self._position(index))
 
-    def mask(self, index: int) -> NDArray[np.bool_]:
+    def mask(self, index: SupportsIndex) -> NDArray[np.bool_]:
         """The mask of item ``index``: True outside the face's box; see :func:`face_mask`."""
         return face_mask(self._box(self._position(index)))
 
@@ -251,7 +251,7 @@ class FDF256(Generic[T]):
 
     # ---- one item ----------------------------------------------------------------------------------
 
-    def _position(self, index: int) -> int:
+    def _position(self, index: SupportsIndex) -> int:
         try:
             position = operator.index(index)
         except TypeError as error:

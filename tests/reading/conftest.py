@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fdf256_fast.synthetic import make_dataset
+from fdf256_fast.synthetic import SyntheticDataset, make_dataset
 from tests.integration.oracles import unzipped
 from tests.reading.trees import write_split
 
@@ -15,18 +15,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> SyntheticDataset:
     """The five archives of a synthetic dataset with 40 images for training and 20 for validation."""
-    folder = tmp_path_factory.mktemp("archives")
-    make_dataset(folder, images=60, val_images=20, image_bytes=8_000)
-    return folder
+    return make_dataset(tmp_path_factory.mktemp("archives"), images=60, val_images=20, image_bytes=8_000)
 
 
 @pytest.fixture(scope="session")
-def tree(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(dataset: SyntheticDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What unzip makes of them, as the published script does."""
     folder = tmp_path_factory.mktemp("tree") / "fdf256"
-    unzipped(sorted(archives.glob("*.zip")), folder)
+    unzipped(dataset.archives.values(), folder)
     return folder
 
 

@@ -34,9 +34,9 @@ def test_every_item_is_what_pillow_numpy_and_json_find(tree: Path, split: str) -
 def test_arrays_have_the_types_and_shapes_of_the_docstring_and_are_the_callers_own(tree: Path) -> None:
     dataset = fdf.FDF256(tree, "val")
     image, box, points, metadata = dataset[3]
-    assert (image.dtype, image.shape) == (np.uint8, (256, 256, 3))
-    assert (box.dtype, box.shape) == (np.int32, (4,))
-    assert (points.dtype, points.shape) == (np.float32, (7, 2))
+    assert (str(image.dtype), image.shape) == ("uint8", (256, 256, 3))
+    assert (str(box.dtype), box.shape) == ("int32", (4,))
+    assert (str(points.dtype), points.shape) == ("float32", (7, 2))
     assert isinstance(metadata["user_nsid"], str)
     for array in (image, box, points):
         assert array.flags.c_contiguous
@@ -119,7 +119,7 @@ def test_a_transform_makes_the_items(small: Path) -> None:
 @given(st.tuples(*[st.integers(-300, 600)] * 4))
 def test_a_mask_is_false_inside_the_box_and_nowhere_else(box: tuple[int, int, int, int]) -> None:
     mask = fdf.face_mask(np.array(box, np.int32))
-    assert (mask.dtype, mask.shape) == (np.bool_, (1, 256, 256))
+    assert (str(mask.dtype), mask.shape) == ("bool", (1, 256, 256))
     y, x = np.mgrid[:256, :256]
     x0, y0, x1, y1 = box
     assert np.array_equal(mask[0], ~((x0 <= x) & (x < x1) & (y0 <= y) & (y < y1)))

@@ -1,4 +1,4 @@
-"""``FDF256`` in workers, forked or spawned: by a stand-in for torch's DataLoader, and by torch where it is."""
+"""``FDF256`` in workers, forked or spawned: a stand-in for torch's DataLoader, and torch where it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,18 @@ METHODS = ("fork", "spawn", "forkserver")
 
 def _loaded(who: str, method: str, state: str, tree: Path) -> dict[str, str]:
     # In another interpreter: this one has threads, which do not go together with fork.
-    command = [sys.executable, "-W", "error", "-m", "tests.reading.loader", who, method, state, tree, "train"]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "tests.reading.loader",
+        who,
+        method,
+        state,
+        str(tree),
+        "train",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, str] = json.loads(done.stdout)

@@ -51,7 +51,7 @@ def boxes(count: int) -> np.ndarray[Any, np.dtype[np.int32]]:
 
 def landmarks(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """No two rows are equal."""
-    return (np.arange(count * 14, dtype=np.float32) / (count * 14 + 1)).reshape(count, 7, 2)
+    return (np.arange(count * 14) / (count * 14 + 1)).reshape(count, 7, 2).astype(np.float32)
 
 
 def write_split(
