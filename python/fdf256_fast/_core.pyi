@@ -18,6 +18,7 @@ __all__ = [
     "Policy",
     "Receiver",
     "Staging",
+    "__version__",
     "entry_offsets",
     "hash_file",
     "search_metadata",
@@ -25,6 +26,8 @@ __all__ = [
     "sync_file_system",
     "write_manifest",
 ]
+
+__version__: str
 
 _Path: TypeAlias = str | PathLike[str]
 _Record: TypeAlias = tuple[str, str, str, str, str, str, str]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from fdf256_fast._core import Directory, Engine, Job, sync_file_system, write_manifest
+from fdf256_fast._core import Directory, Job, sync_file_system, write_manifest
 from fdf256_fast.archive_run import ArchiveRun, Shared
 from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
@@ -23,7 +23,7 @@ from fdf256_fast.forgotten import read_forgotten
 from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
 from fdf256_fast.part_run import PartRun, Tree, archive_of, part_key
-from fdf256_fast.progress import ArchiveProgress, Progress
+from fdf256_fast.progress import ArchiveProgress, MessagesOnly, Progress
 from fdf256_fast.publish import check_way, publish
 from fdf256_fast.record import (
     add_old_lines,
@@ -173,6 +173,7 @@ async def install_catalog(
             stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
             workspace = Workspace(target, Path(folder))
             journal = Journal()
+            progress = MessagesOnly(progress)
         else:
             # What is only unpacked must not touch the record of a dataset that is installed there.
             workspace = Workspace.of(target)
@@ -246,18 +247,17 @@ class Run:
     async def _transfer_all(self, session: ClientSession | None) -> Report:
         limits = await affordable(self.options.limits, self._progress, archives=len(self.archives_wanted))
         job = Job()
-        engine = Engine(job, limits.worker_threads)
         client = Client(
             timeout_seconds=limits.timeout_seconds,
             headers=limits.headers,
             session=session,
             is_paced=limits.rate is not None,
         )
-        async with client, Transfer(client, engine, limits, self._progress.message) as transfer:
+        async with client, Transfer(client, limits, self._progress.message, job) as transfer:
             self._transfer = transfer
             shared = Shared(
                 transfer,
-                engine,
+                transfer.engine,
                 self._workspace,
                 self._journal,
                 limits,

@@ -17,6 +17,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
 
+from fdf256_fast._core import Engine, Job
 from fdf256_fast.crowd import Crowd
 from fdf256_fast.errors import Error, StorageError, TransferError
 from fdf256_fast.meter import Meter, Pacer
@@ -29,7 +30,7 @@ from fdf256_fast.watch import in_thread
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
-    from fdf256_fast._core import Engine, Receiver
+    from fdf256_fast._core import Receiver
     from fdf256_fast.client import Answer, Client
     from fdf256_fast.limits import Limits
 
@@ -55,6 +56,9 @@ AHEAD_MEMORY_SHARE = 0.75
 
 AHEAD_BYTES_START = 2 * 1024 * 1024
 """Until the rate is known: two seconds of a slow line, a twentieth of a second of a fast one."""
+
+AGAIN_BYTES_MIN = 256 * 1024
+"""Spans of single members are not cut below this: most members are smaller, and half of one is of no use."""
 
 HEDGE_SECONDS_MIN = 1.0
 """A span younger than this is not raced, however slow it looks."""
@@ -182,9 +186,12 @@ class Transfer:
     ``tell`` gets one line for a person when something is worth knowing.
     """
 
-    def __init__(self, client: Client, engine: Engine, limits: Limits, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: Client, limits: Limits, tell: Callable[[str], None], job: Job | None = None
+    ) -> None:
         self.client = client
-        self.engine = engine
+        # Made here, and no earlier: its threads run from now on, and only what is entered is left.
+        self.engine = Engine(job or Job(), limits.worker_threads)
         self.limits = limits
         self.tell = tell
         self.retries = 0
@@ -405,7 +412,7 @@ class Transfer:
         frontier = self.engine.status(feed.number)[1]
         ahead = feed.again_ahead(frontier) if feed.again else 0
         if feed.again and (ahead < feed.ahead_bytes or feed.again[0].start <= frontier):
-            span = _cut(feed.again, length)
+            span = _cut(feed.again, max(length, AGAIN_BYTES_MIN))
             feed.again_bytes -= span.length
             return span
         # The span at the frontier is always allowed, or nothing would ever move.

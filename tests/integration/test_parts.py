@@ -182,8 +182,8 @@ async def test_a_dry_run_tells_members_bytes_and_requests(larger: Published, tmp
     assert planned["dry_run"] is True
     requests = sum(archive["requests"] for archive in planned["archives"])
     wanted = sum(archive["bytes_to_fetch"] for archive in planned["archives"])
-    # And the ends, one request each.
-    assert asked == requests + 5
+    # And the ends, one request each; long spans are cut while the speed is not known.
+    assert requests + 5 <= asked <= 3 * requests + 5
     assert sent == wanted + sum(min(size, 65_558) for size in larger.dataset.sizes.values())
     assert done["bytes_downloaded"] == sent
 

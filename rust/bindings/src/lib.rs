@@ -376,10 +376,17 @@ fn sync_file_system(py: Python<'_>, path: PathBuf) -> PyResult<()> {
 
 #[pymodule]
 mod _core {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::{
         Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
         metadata::MetadataRecords, metadata::search_metadata, reading::entry_offsets, reading::statistics,
         receiver::Receiver, sync_file_system, write_manifest,
     };
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
 }
