@@ -14,6 +14,7 @@ from fdf256_fast.errors import (
     IntegrityError,
     LockedError,
     MemberError,
+    MetadataError,
     StatusError,
     StorageError,
     TransferError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from fdf256_fast.catalog import Archive, Catalog, Digest, load_catalog
     from fdf256_fast.console import PlainProgress, RichProgress
+    from fdf256_fast.credits import CreditsReport, write_credits, write_credits_async
     from fdf256_fast.dataset import FDF256, face_mask
     from fdf256_fast.drawing import plot
     from fdf256_fast.extraction import extract_async
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
     from fdf256_fast.rows import Row, index
+    from fdf256_fast.search import FoundImage, SearchResult, search_user, search_user_async
+    from fdf256_fast.selection import Ids, Selection
     from fdf256_fast.survey import Survey, info
     from fdf256_fast.sync import extract, fetch_sync, install_sync
 
@@ -47,18 +51,24 @@ __all__ = [
     "ArchiveReport",
     "Catalog",
     "CatalogError",
+    "CreditsReport",
     "Digest",
     "DigestMismatch",
     "Error",
+    "FoundImage",
+    "Ids",
     "IntegrityError",
     "Limits",
     "LockedError",
     "MemberError",
+    "MetadataError",
     "PlainProgress",
     "Progress",
     "Report",
     "RichProgress",
     "Row",
+    "SearchResult",
+    "Selection",
     "Snapshot",
     "StatusError",
     "StorageError",
@@ -76,23 +86,32 @@ __all__ = [
     "install_sync",
     "load_catalog",
     "plot",
+    "search_user",
+    "search_user_async",
+    "write_credits",
+    "write_credits_async",
 ]
 
 # Imported when first asked for: `fdf256 --version` and the exception classes need neither aiohttp nor
 # rich, which take ten times as long to import as the interpreter to start.
 _HOMES = {
-    "FDF256": "dataset",
     "Archive": "catalog",
     "ArchiveProgress": "progress",
     "ArchiveReport": "report",
     "Catalog": "catalog",
+    "CreditsReport": "credits",
     "Digest": "catalog",
+    "FDF256": "dataset",
+    "FoundImage": "search",
+    "Ids": "selection",
     "Limits": "limits",
     "PlainProgress": "console",
     "Progress": "progress",
     "Report": "report",
     "RichProgress": "console",
     "Row": "rows",
+    "SearchResult": "search",
+    "Selection": "selection",
     "Snapshot": "progress",
     "Survey": "survey",
     "extract": "sync",
@@ -106,6 +125,10 @@ _HOMES = {
     "install_sync": "sync",
     "load_catalog": "catalog",
     "plot": "drawing",
+    "search_user": "search",
+    "search_user_async": "search",
+    "write_credits": "credits",
+    "write_credits_async": "credits",
 }
 
 

@@ -287,8 +287,8 @@ def hash_file(job: Job, path: _Path, algorithm: str) -> str:
 class MetadataRecords:
     """The entries of a metadata file, as a loop over ``json.load(file).items()`` would have them.
 
-    Each is a tuple: image number, title, author, user's NSID, licence, licence URL, photo URL.  A field that is
-    not there, or is neither a string nor a number, is empty.  Texts may hold halves of surrogate pairs.
+    Each is a tuple: image number, title, author, user's NSID, licence, licence URL, photo URL.  A field that
+    is not there, or is neither a string nor a number, is empty.  Texts may hold halves of surrogate pairs.
     """
 
     @staticmethod
@@ -314,9 +314,9 @@ def search_metadata(
 ) -> tuple[int, int, list[_Record]]:
     """The entries by any of these users, authors, or of these photos, with so many threads.
 
-    Users (NSIDs) match exactly, authors in upper and lower case, addresses with ``http`` and ``https``, with and
-    without a slash at their end.  Bytes are UTF-8, with ``surrogatepass``.  Returns how many entries and bytes
-    the file has, and what was found, as ``MetadataRecords`` has it.
+    Users (NSIDs) match exactly, authors in upper and lower case, addresses with ``http`` and ``https``, with
+    and without a slash at their end.  Bytes are UTF-8, with ``surrogatepass``.  Returns how many entries and
+    bytes the file has, and what was found, as ``MetadataRecords`` has it.
 
     Raises MetadataError with the byte where the file is no JSON, or where an entry lacks what is looked for;
     StorageError, CancelledError.

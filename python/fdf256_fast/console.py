@@ -41,11 +41,12 @@ __all__ = [
     "PlainProgress",
     "RichProgress",
     "choose_progress",
+    "one_line",
     "print_error",
-    "print_lines",
     "print_plan",
     "print_report",
     "print_table",
+    "print_text",
 ]
 
 # Control characters but for newline and tab; line and paragraph separators; the marks that turn the
@@ -833,8 +834,15 @@ def _number(value: object) -> float:
     return value if isinstance(value, int | float) else 0
 
 
-def print_lines(*lines: str, console: Console | None = None) -> None:
-    """Print lines on standard output, which are neither wrapped nor read as markup."""
+# ------------------------------------------------------------------------------------------- plain text
+
+
+def one_line(text: str) -> str:
+    """``text`` in one line, line ends and tabs as escapes too, for a list that another program reads."""
+    return _printable(text.replace("\n", "\\n").replace("\t", "\\t"), None)
+
+
+def print_text(text: str, console: Console | None = None) -> None:
+    """Print ``text`` on standard output, not wrapped and not read as markup."""
     out = _output(console)
-    for line in lines:
-        out.print(Text(_printable(line, out.encoding)), soft_wrap=True)
+    out.print(Text(_printable(text, out.encoding)), soft_wrap=True)

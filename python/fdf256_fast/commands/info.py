@@ -54,9 +54,10 @@ def info(
         print_json({**found.as_json(), "written": written})
     elif not common.quiet:
         _show(found)
-        from fdf256_fast.console import print_lines
+        from fdf256_fast.console import print_text
 
-        print_lines(*(f"Written: {path}" for path in written))
+        for path in written:
+            print_text(f"Written: {path}")
 
 
 async def _look(target: Path, plot: Path | None, faces: int, seed: int, index: Path | None) -> Survey:
@@ -87,9 +88,10 @@ async def _look(target: Path, plot: Path | None, faces: int, seed: int, index: P
 
 
 def _show(found: Survey) -> None:
-    from fdf256_fast.console import print_lines
+    from fdf256_fast.console import print_text
 
-    print_lines(*_heading(found))
+    for line in _heading(found):
+        print_text(line)
     _show_archives(found)
     _show_licenses(found)
     _show_sizes(found)
@@ -115,7 +117,7 @@ def _heading(found: Survey) -> Iterable[str]:
 
 
 def _show_archives(found: Survey) -> None:
-    from fdf256_fast.console import print_lines, print_table
+    from fdf256_fast.console import print_table, print_text
     from fdf256_fast.units import format_bytes
 
     if found.archives:
@@ -131,11 +133,11 @@ def _show_archives(found: Survey) -> None:
         ]
         columns = ("archive", "size", "files", "verified", "from")
         print_table("What was installed", columns, rows, right={"size", "files"})
-        print_lines("")
+        print_text("")
 
 
 def _show_licenses(found: Survey) -> None:
-    from fdf256_fast.console import print_lines, print_table
+    from fdf256_fast.console import print_table, print_text
 
     published, present = found.published, found.present
     names = [split.name for split in found.splits]
@@ -150,11 +152,11 @@ def _show_licenses(found: Survey) -> None:
     totals = [_part(split.present.images, split.published.images) for split in found.splits]
     rows = [*map(row, sorted(published.licenses)), ("all", *totals, _part(present.images, published.images))]
     print_table("Images by licence", ("licence", *names, "all"), rows, right={*names, "all"})
-    print_lines("")
+    print_text("")
 
 
 def _show_sizes(found: Survey) -> None:
-    from fdf256_fast.console import print_lines, print_table
+    from fdf256_fast.console import print_table, print_text
     from fdf256_fast.survey import FRACTIONS, SIZE_EDGES
 
     published, present = found.published, found.present
@@ -179,7 +181,7 @@ def _show_sizes(found: Survey) -> None:
     ]
     columns = ("from", "below", "images", "")
     print_table("Longer side of the face in its photo, pixels", columns, rows, right=set(columns[:3]))
-    print_lines("")
+    print_text("")
     splits = [
         (split.name, split.present if split.present.images else split.published) for split in found.splits
     ]
@@ -190,7 +192,7 @@ def _show_sizes(found: Survey) -> None:
         if counts.size_quantiles
     ]
     print_table("So many of the faces are no larger, pixels", ("split", *heads), quantiles, right=set(heads))
-    print_lines("")
+    print_text("")
 
 
 def _show_years(found: Survey) -> None:
