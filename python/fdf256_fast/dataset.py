@@ -296,7 +296,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise damaged(path, f"has {width}x{height} pixels, not {SIDE_PIXELS}x{SIDE_PIXELS}")
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            return np.array(picture.convert("RGB"))
+            return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
     # What Pillow raises for PNGs that are damaged in one place or another; it documents OSError alone.
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         raise damaged(path, f"is damaged: {error}") from error
@@ -309,6 +309,7 @@ def _fingerprint(numbers: array[int]) -> bytes:
 def _view(numbers: array[int]) -> NDArray[np.int64]:
     import numpy as np  # noqa: PLC0415 - an extra
 
-    view = np.asarray(numbers)
+    # C's long long, which is another type to NumPy than its own of 64 bits.
+    view = np.asarray(numbers).view(np.int64)
     view.flags.writeable = False
     return view

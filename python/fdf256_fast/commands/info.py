@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdf256_fast.options import Common, option, print_json, run, screen
+from fdf256_fast.options import Common, Interrupted, option, print_json, run, screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,18 +38,18 @@ if TYPE_CHECKING:
 def info(
     target: Path, plot: Path | None, faces: int, seed: int, index: Path | None, **arguments: Any
 ) -> None:
-    r"""Show what is installed in TARGET (default: data/fdf256), and statistics of it.
+    """Show what is installed in TARGET (default: data/fdf256), and statistics of it.
 
     From where it came and how it was verified; images by split and licence, sizes of the faces in their
     photos, years. Where only a part is there, both are shown: what is there, and what was published.
 
-    \b
-    Examples:
-      fdf256 info data/fdf256
-      fdf256 info data/fdf256 --plot fdf256.html --faces 40
+    Example: fdf256 info data/fdf256 --plot fdf256.html --faces 40
     """
     common = Common(arguments)
-    found = run(_look(target, plot, faces, seed, index))
+    try:
+        found = run(_look(target, plot, faces, seed, index))
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        raise Interrupted("Nothing in the target is changed by looking at it.") from error
     written = [str(path) for path in (plot, index) if path is not None]
     if common.as_json:
         print_json({**found.as_json(), "written": written})
