@@ -130,11 +130,13 @@ def _charts(figure: Figure | SubFigure, survey: Survey) -> None:
 
 def _subtitle(survey: Survey) -> str:
     present, published = survey.present.images, survey.published.images
-    if present == published:
-        return f"{present:,} images, all that were published"
-    words = (
-        f"{present:,} of {published:,} images are there (blue); what was published and is not there is grey"
-    )
+    names = " and ".join(split.name for split in survey.in_use)
+    if not present:
+        words = f"{published:,} images are published in {names} (grey), and none of them is there"
+    elif present == published:
+        words = f"{present:,} images: all that are published in {names}"
+    else:
+        words = f"{present:,} of the {published:,} images in {names} are there (blue); the others are grey"
     return f"{words}; {survey.forgotten:,} are kept out on request" if survey.forgotten else words
 
 
@@ -145,8 +147,11 @@ def _used(counts: Sequence[int]) -> tuple[int, int]:
 
 
 def _years(counts: Iterable[int | None]) -> list[int]:
-    """From the first to the last that is plausible; cameras whose clocks were never set tell of others."""
-    known = [year for year in counts if year is not None and 1990 <= year <= 2030]
+    """From the first to the last that is plausible.
+
+    Cameras whose clocks were never set tell of others; the photos were collected in 2014 (YFCC100M).
+    """
+    known = [year for year in counts if year is not None and 1990 <= year <= 2014]
     return list(range(min(known), max(known) + 1)) if known else []
 
 

@@ -127,14 +127,19 @@ class Survey:
     forgotten: int
 
     @property
+    def in_use(self) -> tuple[SplitSurvey, ...]:
+        """The splits that have images; all of them where none has, but the metadata."""
+        return tuple(split for split in self.splits if split.present.images) or self.splits
+
+    @property
     def published(self) -> Counts:
-        """All splits together, without quantiles."""
-        return Counts.sum_of(split.published for split in self.splits)
+        """All that was published of the splits in use, without quantiles."""
+        return Counts.sum_of(split.published for split in self.in_use)
 
     @property
     def present(self) -> Counts:
-        """All splits together, without quantiles."""
-        return Counts.sum_of(split.present for split in self.splits)
+        """All that is there, without quantiles."""
+        return Counts.sum_of(split.present for split in self.in_use)
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""

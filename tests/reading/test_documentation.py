@@ -6,8 +6,10 @@ import doctest
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reading.md"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from io import BytesIO
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fdf256_fast as fdf
-from fdf256_fast._core import Job, entry_offsets
+from fdf256_fast._core import Job, entry_offsets, statistics
 from fdf256_fast.arrays import BOUNDING_BOX, LANDMARKS, Array
 from fdf256_fast.dataset import read_image
 from fdf256_fast.errors import IntegrityError, MetadataError, StorageError
@@ -241,3 +242,14 @@ def test_no_item_is_read_from_metadata_with_a_wrong_byte(small: Path) -> None:
         fdf.FDF256(small)[0]
     assert caught.value.offset == place
     assert caught.value.exit_status == 3
+
+
+def test_a_cancelled_job_ends_a_pass_over_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "metadata"
+    path.write_bytes(METADATA)
+    job = Job()
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        entry_offsets(job, path)
+    with pytest.raises(asyncio.CancelledError):
+        statistics(job, path, [], [], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,17 @@ async def test_the_command_prints_tables_of_what_is_there_and_of_what_was_publis
     assert ["all", "4", "of", "6", "4", "of", "6"] in lines
     assert "images: 4 of 6 in train" in result.stdout
     assert "There is no record of where it came from" in result.stdout
+
+
+async def test_a_split_without_images_does_not_count_where_another_has_some(small: Path) -> None:
+    write_split(small, "val", [0, 1, 2], present=[])
+    found = await asyncio.to_thread(fdf.info, small)
+    assert [split.name for split in found.in_use] == ["train"]
+    assert (found.published.images, found.present.images) == (6, 4)
+    result = await command("info", small)
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["all", "4", "of", "6", "0", "of", "3", "4", "of", "9"] in lines
+    assert "pixels (train)" in result.stdout
 
 
 async def test_the_metadata_alone_have_statistics_too(tmp_path: Path) -> None:

@@ -139,8 +139,10 @@ def _show_archives(found: Survey) -> None:
 
 def _show_licenses(found: Survey) -> None:
     from fdf256_fast.console import print_table, print_text
+    from fdf256_fast.survey import Counts
 
-    published, present = found.published, found.present
+    published = Counts.sum_of(split.published for split in found.splits)
+    present = Counts.sum_of(split.present for split in found.splits)
     names = [split.name for split in found.splits]
 
     def row(name: str) -> Sequence[str]:
@@ -181,10 +183,11 @@ def _show_sizes(found: Survey) -> None:
         if all_
     ]
     columns = ("from", "below", "images", "")
-    print_table("Longer side of the face in its photo, pixels", columns, rows, right=set(columns[:3]))
+    title = f"Longer side of the face in its photo, pixels{_where(found)}"
+    print_table(title, columns, rows, right=set(columns[:3]))
     print_text("")
     splits = [
-        (split.name, split.present if split.present.images else split.published) for split in found.splits
+        (split.name, split.present if split.present.images else split.published) for split in found.in_use
     ]
     heads = ["smallest", *(f"{fraction:.0%}" for fraction in FRACTIONS[1:-1]), "largest"]
     quantiles = [
@@ -209,7 +212,16 @@ def _show_years(found: Survey) -> None:
         )
         for year in years
     ]
-    print_table("Photos by year", ("year", "taken", "uploaded"), rows, right={"taken", "uploaded"})
+    print_table(
+        f"Photos by year{_where(found)}", ("year", "taken", "uploaded"), rows, right={"taken", "uploaded"}
+    )
+
+
+def _where(found: Survey) -> str:
+    """Which splits a table is about, if there are others."""
+    if len(found.in_use) == len(found.splits):
+        return ""
+    return f" ({', '.join(split.name for split in found.in_use)})"
 
 
 def _shown(found: Survey) -> Counts:
