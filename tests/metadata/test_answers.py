@@ -89,13 +89,10 @@ class Writer:
         return json.dumps(value)
 
     def pairs(self, pairs: list[tuple[str, Any]]) -> str:
-        written = [
-            f"{self.text(key)}{self.space()}:{self.space()}{self.value(value)}" for key, value in pairs
-        ]
-        return self.joined("{", written, "}")
+        return self.joined("{", [self.pair(key, self.value(value)) for key, value in pairs], "}")
 
-    def entry(self, fields: list[tuple[str, Any]]) -> str:
-        return self.pairs(fields)
+    def pair(self, key: str, value: str) -> str:
+        return f"{self.text(key)}{self.space()}:{self.space()}{value}"
 
     def file(self, entries: list[tuple[str, list[tuple[str, Any]]]]) -> str:
         written = [self.pair(key, self.pairs(fields)) for key, fields in entries]
