@@ -13,7 +13,7 @@ from fdf256_fast.dataset import need
 from fdf256_fast.durable import replace_file
 from fdf256_fast.errors import UsageError
 from fdf256_fast.faces import sample_faces
-from fdf256_fast.survey import info
+from fdf256_fast.survey import info, no_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +63,8 @@ def check_drawing(file: Path) -> None:
 
 def draw(found: Survey, file: Path, faces: int, seed: int) -> None:
     """Draw ``found`` with some of its faces to ``file``; raises what :func:`plot` does."""
+    if not found.splits:
+        raise no_metadata(Path(found.target))
     splits = [split.name for split in found.splits if split.present.images]
     sample = sample_faces(found.target, splits, faces, seed)
     kind = file.suffix.lower().removeprefix(".")

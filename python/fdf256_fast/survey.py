@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 
-__all__ = ["FRACTIONS", "SIZE_EDGES", "Counts", "SplitSurvey", "Survey", "info", "survey"]
+__all__ = ["FRACTIONS", "SIZE_EDGES", "Counts", "SplitSurvey", "Survey", "info", "no_metadata", "survey"]
 
 SIZE_EDGES = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)
 """Pixels: half octaves from the smallest that FDF256.md promises; the dataset's own 256 is one of them."""
@@ -169,7 +169,8 @@ class Survey:
 def info(target: StrPath) -> Survey:
     """Look at what ``target`` has: one pass over its metadata, none over its images.
 
-    ``target`` may have been installed by whatever tool, as a whole or in part.
+    ``target`` may have been installed by whatever tool, as a whole or in part.  One that has a record of what
+    was installed, and no metadata of this kind, has no ``splits`` (other datasets).
 
     Raises:
         StorageError: there is no dataset, or a file is missing or cannot be read.
@@ -186,8 +187,8 @@ def survey(target: StrPath, job: Job) -> Survey:
     record = read_record(workspace)
     forgotten = read_forgotten(workspace)
     names = [split for split in SPLITS if os.path.lexists(root / split / FILE_NAME)]
-    if not names:
-        raise _no_metadata(root)
+    if not names and record is None:
+        raise no_metadata(root)
     return Survey(
         str(target),
         tuple(_split(root, name, job) for name in names),
@@ -209,7 +210,8 @@ def _split(root: Path, name: str, job: Job) -> SplitSurvey:
     return SplitSurvey(name, published, present, len(numbers) - present.images)
 
 
-def _no_metadata(root: Path) -> StorageError:
+def no_metadata(root: Path) -> StorageError:
+    """What to raise where the metadata are needed and not there."""
     for split in SPLITS:
         if (root / split / "images").is_dir():
             return missing(

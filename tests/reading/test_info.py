@@ -135,6 +135,23 @@ async def test_the_metadata_alone_have_statistics_too(tmp_path: Path) -> None:
     assert fdf.info(tmp_path).splits[0].published.images == 3
 
 
+async def test_an_installed_target_without_such_metadata_says_what_was_installed(
+    dataset: SyntheticDataset, tmp_path: Path
+) -> None:
+    target = tmp_path / "fdf256"
+    catalog = parse_catalog(dataset.catalog_toml(dataset.directory.as_uri()), "test catalog")
+    await fdf.install(target, catalog=catalog)
+    for split in ("train", "val"):
+        (target / split / "fdf_metainfo.json").unlink()
+    result = await command("info", target)
+    assert result.status == 0, result.stderr
+    assert "no metadata of FDF256" in result.stdout
+    assert "cc-by-nc-sa-2.zip" in result.stdout
+    result = await command("info", target, "--plot", tmp_path / "a.png")
+    assert result.status == 5
+    assert not (tmp_path / "a.png").exists()
+
+
 async def test_images_without_metadata_are_told_of(small: Path) -> None:
     (small / "train" / "images" / "99.png").touch()
     result = await command("info", small)

@@ -94,16 +94,18 @@ def _show(found: Survey) -> None:
     for line in _heading(found):
         print_text(line)
     _show_archives(found)
-    _show_licenses(found)
-    _show_sizes(found)
-    _show_years(found)
+    if found.splits:
+        _show_licenses(found)
+        _show_sizes(found)
+        _show_years(found)
 
 
 def _heading(found: Survey) -> Iterable[str]:
     parts = [
         f"{_part(split.present.images, split.published.images)} in {split.name}" for split in found.splits
     ]
-    yield f"{found.target}: images: {', '.join(parts)}"
+    images = f"images: {', '.join(parts)}" if parts else "no metadata of FDF256, and so no statistics"
+    yield f"{found.target}: {images}"
     for split in found.splits:
         if split.without_metadata:
             yield f"{split.name}: {split.without_metadata:,} images have no metadata and are not counted"

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::metadata::{self, Entry, Flaw, Visitor};
 
-/// The largest number that fits in the signed 64 bits of Python's and NumPy's arrays.
+/// The largest number that fits in the signed 64 bits of Python's arrays, and of `NumPy`'s.
 pub const NUMBER_MAX: u64 = i64::MAX as u64;
 
 /// A column each, in the order of the images' numbers; `starts` and `ends` are bytes of the file.
