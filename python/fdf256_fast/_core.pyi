@@ -20,9 +20,11 @@ __all__ = [
     "Receiver",
     "Staging",
     "__version__",
+    "entry_offsets",
     "hash_file",
     "parse_sums",
     "search_metadata",
+    "statistics",
     "sync_file_system",
     "write_manifest",
 ]
@@ -409,3 +411,33 @@ def write_manifest(path: _Path, parts: Sequence[tuple[Directory, _Path, Sequence
 
 def sync_file_system(path: _Path) -> None:
     """Waits until the file system that holds ``path`` has everything on its disk.  Raises StorageError."""
+
+def entry_offsets(job: Job, path: _Path) -> tuple[bytes, bytes, bytes]:
+    """Where each image's entry lies in the metadata file ``path``.
+
+    Three columns of unsigned 64-bit numbers in the machine's byte order, in ascending order of the first:
+    the images' numbers, and where each entry's value begins and ends in the file.  One pass on all cores:
+    0.2 s for 233 MB.
+
+    Raises MetadataError where the file is no JSON or not of that layout, a key is no number, or two are the
+    same; StorageError; CancelledError once ``job`` is cancelled.
+    """
+
+_Counts: TypeAlias = tuple[
+    int, list[tuple[str, int]], list[int], list[float], list[tuple[int, int]], list[tuple[int, int]]
+]
+
+def statistics(
+    job: Job, path: _Path, present: Sequence[int], edges: Sequence[float], fractions: Sequence[float]
+) -> tuple[_Counts, _Counts]:
+    """What the metadata file ``path`` tells of all its images, and of those whose numbers are in ``present``.
+
+    ``present`` must ascend, as must ``edges``.  Each of the two has: the number of images; images by licence
+    (its name in the catalogs, or its address where it is not one of Creative Commons'); how many faces have a
+    longer side, in pixels of the photo, below the first of ``edges``, between each two, and from the last on;
+    the sides that the shares ``fractions`` (0 to 1) of the faces do not exceed, empty without faces; images
+    by the year they were taken in, and by the year they were uploaded in, 0 where it is not known.
+
+    Raises MetadataError as :func:`entry_offsets` does, and where an entry has no licence or no box, or
+    something of another kind; StorageError; CancelledError once ``job`` is cancelled.
+    """

@@ -122,7 +122,7 @@ def _rows(rows: Iterable[tuple[str, ...]]) -> str:
 
 # ---- Markdown ----------------------------------------------------------------------------------------
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&@:$^=-])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&@:$^=-])")
 
 
 def _markdown(batches: Iterable[list[Credit]]) -> Iterator[str]:
@@ -131,7 +131,7 @@ def _markdown(batches: Iterable[list[Credit]]) -> Iterator[str]:
     yield "| image | title | author | license | change |\n|---|---|---|---|---|\n"
     for batch in batches:
         yield "".join(
-            f"| {_md(credit.path)} | {_md_link(credit.title or 'untitled', credit.photo_url)} "
+            f"| {_md_path(credit)} | {_md_link(credit.title or 'untitled', credit.photo_url)} "
             f"| {_md_author(credit.author or credit.user_nsid)} "
             f"| {_md_license(credit.license or credit.license_url, credit.license_url)} | {CHANGE} |\n"
             for credit in batch
@@ -141,6 +141,10 @@ def _markdown(batches: Iterable[list[Credit]]) -> Iterator[str]:
 def _md(text: str) -> str:
     """Every character that Markdown reads as more than itself has a backslash; line ends become blanks."""
     return _MARKDOWN.sub(r"\\\1", _line(text))
+
+
+def _md_path(credit: Credit) -> str:
+    return credit.path if credit.number.isascii() and credit.number.isalnum() else _md(credit.path)
 
 
 def _md_link(text: str, url: str) -> str:

@@ -223,6 +223,10 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             with fresh.open("xb") as stream:
                 yield stream
             fresh.replace(place)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.filename == str(fresh):
+                # The name that somebody gave says more than ours.
+                error.filename = str(path)
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
             raise

@@ -6,6 +6,7 @@ mod audit;
 mod errors;
 mod extraction;
 mod metadata;
+mod reading;
 mod receiver;
 
 use std::collections::HashSet;
@@ -382,7 +383,7 @@ mod _core {
     use super::{
         Directory, Engine, Job, Policy, Staging, audit::Audit, audit::parse_sums, extraction::LocalArchive,
         extraction::Names, hash_file, metadata::MetadataRecords, metadata::search_metadata,
-        receiver::Receiver, sync_file_system, write_manifest,
+        reading::entry_offsets, reading::statistics, receiver::Receiver, sync_file_system, write_manifest,
     };
 
     #[pymodule_init]

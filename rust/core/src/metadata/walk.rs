@@ -34,6 +34,9 @@ impl Window {
     }
 
     fn extend(&mut self, source: &Source, length: usize) -> Result<()> {
+        // No room for what is not there: one byte more than the rest shows the end (a file may also grow).
+        let rest = source.size.saturating_sub(self.base + self.filled as u64) as usize;
+        let length = length.min(rest.max(BEYOND_BYTES) + 1);
         let wanted = self.filled + length;
         if self.padded.len() < wanted + PADDING {
             self.padded.resize(wanted + PADDING, 0);
