@@ -327,6 +327,15 @@ async def test_a_cancelled_look_ends_at_once_and_leaves_nothing(tmp_path: Path) 
         assert {path.name for path in (target / ".fdf256").iterdir()} == {"SHA256SUMS", "installed.json"}
 
 
+@pytest.mark.parametrize("workers", [1, 16])
+def test_few_open_files_are_enough(workers: int, tmp_path: Path) -> None:
+    files = {f"{number % 50}/{number % 7}/{number}": bytes_of(number % 999, number) for number in range(2000)}
+    target = make_tree(tmp_path / "target", files)
+    run = f"ulimit -n 64; exec '{sys.executable}' -m fdf256_fast verify '{target}' --workers {workers} --json"
+    said = subprocess.run(["bash", "-c", run], check=False, capture_output=True, timeout=60)
+    assert json.loads(said.stdout)["error"] is None, said.stderr
+
+
 async def test_progress_counts_files_and_bytes(target: Path) -> None:
     recorder = Recorder()
     await fdf.verify_async(target, progress=recorder)

@@ -17,10 +17,12 @@ use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::sums::Sums;
-use files::{Folders, Found};
+use files::{Folders, Found, affordable};
 
 /// Sizes that nobody has told.
 const UNKNOWN_BYTES: u64 = u64::MAX;
+/// Each thread has some eight files open at least: this share of what the process may have open are threads.
+const WORKERS_SHARE: u64 = 16;
 /// Entries that are looked at together when nothing is read.
 const QUICK_BATCH: usize = 64;
 
@@ -178,8 +180,10 @@ impl Audit {
     /// `Storage` when the folder itself cannot be opened; `Thread`, `Cancelled`.
     pub fn run(&self, order: &Order, job: &Job) -> Result<()> {
         // So that a folder that is not there is one error, and not one for each of its files.
-        Folders::open(&self.root, order.is_closed)?;
-        let workers = order.workers.clamp(1, self.sums.len().max(1));
+        Folders::open(&self.root, order.is_closed, 1)?;
+        let most = affordable(WORKERS_SHARE, 1, usize::MAX);
+        let order = &Order { workers: order.workers.clamp(1, most), ..*order };
+        let workers = order.workers.min(self.sums.len().max(1));
         let outcome = std::thread::scope(|scope| {
             let start = |work: &'static str| std::thread::Builder::new().name(format!("audit {work}"));
             let refused =
@@ -206,7 +210,7 @@ impl Audit {
     }
 
     fn work(&self, order: &Order, job: &Job) -> Result<()> {
-        let folders = Folders::open(&self.root, order.is_closed)?;
+        let folders = Folders::open(&self.root, order.is_closed, order.workers)?;
         if order.is_quick {
             self.look(folders, job)
         } else {

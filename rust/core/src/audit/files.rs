@@ -10,12 +10,15 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use super::Fault;
 use crate::error::{Error, Result};
 
 /// Folder handles that each thread keeps; the dataset needs five.
 const HANDLES_MAX: usize = 16;
+/// Of the files that this process may have open, those of all threads are at most such a share.
+const HANDLES_SHARE: u64 = 8;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// A pipe or a device in a file's place must not make anybody wait.
@@ -29,15 +32,17 @@ pub(super) struct Folders {
     /// Names stay in the folder: no link on the way is followed.
     is_closed: bool,
     known: HashMap<Vec<u8>, OwnedFd>,
+    handles_max: usize,
 }
 
 impl Folders {
     /// # Errors
     /// `Storage`.
-    pub(super) fn open(root: &Path, is_closed: bool) -> Result<Self> {
+    pub(super) fn open(root: &Path, is_closed: bool, workers: usize) -> Result<Self> {
         let root = openat(CWD, root, FOLDER, Mode::empty())
             .map_err(|errno| Error::storage("open folder", root, &io::Error::from(errno)))?;
-        Ok(Self { root, is_closed, known: HashMap::new() })
+        let handles_max = affordable(HANDLES_SHARE, workers, HANDLES_MAX);
+        Ok(Self { root, is_closed, known: HashMap::new(), handles_max })
     }
 
     pub(super) fn root(&self) -> &OwnedFd {
@@ -73,7 +78,7 @@ impl Folders {
         let (folder, leaf) = (&name[..cut], OsStr::from_bytes(&name[cut + 1..]));
         if !self.known.contains_key(folder) {
             let opened = self.descend(folder)?;
-            if self.known.len() >= HANDLES_MAX {
+            if self.known.len() >= self.handles_max {
                 self.known.clear();
             }
             self.known.insert(folder.to_owned(), opened);
@@ -89,6 +94,13 @@ impl Folders {
         }
         handle.ok_or(Fault::Missing)
     }
+}
+
+/// How many files each of `workers` threads may have open, if all of them may have one of `share` parts of what
+/// this process may: a limit that is reached would look like damage.
+pub(super) fn affordable(share: u64, workers: usize, most: usize) -> usize {
+    let all = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / share;
+    (usize::try_from(all).unwrap_or(usize::MAX) / workers.max(1)).clamp(1, most)
 }
 
 /// The folder `name` in `above`, if it is one.

@@ -5,9 +5,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 use rustix::fs::{Advice, fadvise};
-use rustix::process::{Resource, getrlimit};
 
-use super::files::Folders;
+use super::files::{Folders, affordable};
 use super::{Audit, Fault, Order, blake, large};
 use crate::digest::{Algorithm, Hasher, update_abreast};
 use crate::error::Result;
@@ -18,6 +17,8 @@ use crate::job::Job;
 pub(super) const READ_BYTES: usize = 128 << 10;
 /// Files that a thread has opened ahead of their turn, so that the disk has something to do meanwhile.
 const AHEAD_FILES: usize = 16;
+/// Of the files that this process may have open, those of all threads are at most such a share.
+const AHEAD_SHARE: u64 = 4;
 /// And their bytes: what one thread has claimed another one that is out of work cannot have.
 const AHEAD_BYTES: u64 = 4 << 20;
 /// From this size on a file is read by a thread of its own, beside the one that hashes it.
@@ -44,9 +45,7 @@ pub(super) struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     pub(super) fn new(audit: &'a Audit, order: &'a Order, folders: Folders, job: &'a Job) -> Self {
-        let affordable = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 4;
-        let each = usize::try_from(affordable).unwrap_or(usize::MAX) / order.workers.max(1);
-        let ahead_files = each.clamp(1, AHEAD_FILES);
+        let ahead_files = affordable(AHEAD_SHARE, order.workers, AHEAD_FILES);
         Self { audit, order, folders, job, ahead: VecDeque::new(), ahead_bytes: 0, ahead_files }
     }
 

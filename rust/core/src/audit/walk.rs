@@ -18,7 +18,7 @@ const OWN_FOLDER: &[u8] = b".fdf256";
 const DEPTH_MAX: usize = 64;
 
 pub(super) fn find_extra(audit: &Audit, job: &Job) -> Result<()> {
-    let folders = Folders::open(&audit.root, true)?;
+    let folders = Folders::open(&audit.root, true, 1)?;
     Walk { audit, job }.folder(folders.root(), &mut Vec::new(), 0)
 }
 
