@@ -17,6 +17,8 @@ __all__ = [
     "Policy",
     "Receiver",
     "Staging",
+    "Untar",
+    "append_sums",
     "hash_file",
     "sync_file_system",
     "write_manifest",
@@ -113,6 +115,7 @@ class Engine:
         file: _Path | None = None,
         digest: tuple[str, str | None] | None = None,
         unpack: tuple[Directory, Staging, _Path, _Path] | None = None,
+        untar: Untar | None = None,
         saved: str | None = None,
         thorough: bool = False,
         redo: Sequence[int] | None = None,
@@ -122,8 +125,8 @@ class Engine:
         ``total`` is its size, None while unknown; ``window_bytes`` how far ahead of the frontier bytes may
         arrive; ``file`` where the bytes themselves go; ``digest`` algorithm and expected value; ``unpack``
         the directory, the staging folder, the file for the members' SHA-256 records and the one for the
-        compressed bytes of a member larger than the window; ``saved`` what ``save`` returned in an earlier
-        run.  With ``thorough`` what it claims of files is read and proven first.  With ``redo`` only these
+        compressed bytes of a member larger than the window; ``untar`` in its place for a tar or a plain
+        file; ``saved`` what ``save`` returned in an earlier run.  With ``thorough`` what it claims of files is read and proven first.  With ``redo`` only these
         members (in ascending order) are wanted, and must become the files that their records name.
 
         Raises ValueError when ``saved`` cannot be taken up, StorageError when a file cannot be opened.
@@ -196,6 +199,11 @@ class Names:
     """
 
     def __new__(cls, portable: bool) -> Names: ...
+    def claim(self, job: Job, directory: Directory, number: int) -> None:
+        """Takes the names of a zip's members, for archive ``number``.
+
+        Raises MemberError when another archive has one of them.
+        """
 
 @final
 class LocalArchive:
@@ -226,6 +234,12 @@ class LocalArchive:
         What lies in ``staging`` after an error is of no use.  Raises IntegrityError, StorageError,
         CancelledError.
         """
+    def untar(self, job: Job, untar: Untar, workers: int) -> int:
+        """Unpacks a tar, compressed or not, and lists its files with their SHA-256; returns how many.
+
+        What lies in staging after an error is of no use.  Raises IntegrityError, StorageError,
+        CancelledError.
+        """
     def status(self) -> tuple[int, int, int, int]:
         """Bytes read, members unpacked, files among them, bytes unpacked."""
     @property
@@ -243,6 +257,36 @@ class LocalArchive:
     @property
     def unpacked_bytes(self) -> int | None:
         """The sum of the members' sizes, where it is known in advance."""
+
+@final
+class Untar:
+    """Where a tar goes that is unpacked in the order of its bytes, or (``plain``, its name) a plain file.
+
+    ``records`` is the file that lists what was unpacked; ``names`` are shared by all archives of a run, and
+    ``number`` is this one's among them.
+    """
+
+    def __new__(
+        cls,
+        staging: Staging,
+        records: _Path,
+        names: Names,
+        number: int,
+        policy: Policy,
+        plain: str | None = None,
+    ) -> Untar: ...
+    def look_at(self, job: Job, archive: str, workers: int, *, thorough: bool = False) -> tuple[int, int]:
+        """Takes the names of what is unpacked already; returns files and their bytes.
+
+        Sizes are looked at, with ``thorough`` every byte.  Raises ValueError when something is gone or
+        damaged, StorageError, CancelledError.
+        """
+
+def append_sums(path: _Path, records: _Path) -> int:
+    """Adds to a manifest the ``sha256sum -c`` lines of an :class:`Untar`'s list; returns how many.
+
+    Raises StorageError, or ValueError when the list is damaged.
+    """
 
 def hash_file(job: Job, path: _Path, algorithm: str) -> str:
     """The digest of a whole file, in hexadecimal.

@@ -5,6 +5,7 @@
 mod errors;
 mod extraction;
 mod receiver;
+mod untar;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -152,7 +153,7 @@ impl Engine {
 
     #[pyo3(signature = (
         name, total, window_bytes, *,
-        file=None, digest=None, unpack=None, saved=None, thorough=false, redo=None,
+        file=None, digest=None, unpack=None, untar=None, saved=None, thorough=false, redo=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python call")]
     fn add(
@@ -164,6 +165,7 @@ impl Engine {
         file: Option<PathBuf>,
         digest: Option<(String, Option<String>)>,
         unpack: Option<(Py<Directory>, Py<Staging>, PathBuf, PathBuf)>,
+        untar: Option<Py<untar::Untar>>,
         saved: Option<String>,
         thorough: bool,
         redo: Option<Vec<usize>>,
@@ -174,11 +176,12 @@ impl Engine {
             records,
             spool,
         });
+        let untar = untar.map(|untar| untar.get().0.clone());
         let total = total.unwrap_or(UNKNOWN_BYTES);
         py.detach(|| {
             let digest =
                 digest.map(|(algorithm, value)| Ok((Algorithm::parse(&algorithm)?, value))).transpose()?;
-            let spec = Spec { name, total, window_bytes, file, digest, unpack, thorough, redo };
+            let spec = Spec { name, total, window_bytes, file, digest, unpack, untar, thorough, redo };
             self.0.add(spec, saved.as_deref())
         })
         .map_err(|error| to_python(py, error))
@@ -316,6 +319,6 @@ mod _core {
     #[pymodule_export]
     use super::{
         Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
-        receiver::Receiver, sync_file_system, write_manifest,
+        receiver::Receiver, sync_file_system, untar::Untar, untar::append_sums, write_manifest,
     };
 }

@@ -18,6 +18,7 @@ pub mod extract;
 mod extract_tar;
 mod extract_zip;
 pub mod job;
+pub mod listing;
 pub mod manifest;
 pub mod name;
 pub mod names;
@@ -30,6 +31,8 @@ pub mod stream;
 pub mod tar;
 pub mod tar_header;
 pub mod unpack;
+pub mod untar;
+mod untar_local;
 mod window;
 pub mod zip;
 

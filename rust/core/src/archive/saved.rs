@@ -5,11 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Archive, Rewind, Spec, StreamSlot, UNKNOWN_BYTES};
+use super::{Archive, Rewind, Spec, StreamSlot, UNKNOWN_BYTES, UntarSlot};
 use crate::digest::{Algorithm, Hasher, hex, read_on, unhex};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::stream::{SavedStream, Stream};
+use crate::untar::{SavedUntar, Untar, UntarSpec};
 
 /// Version of the saved state; another one is refused, and the archive starts anew.
 const STATE_VERSION: u32 = 2;
@@ -34,6 +35,9 @@ pub(super) struct Saved {
     marks: Vec<Mark>,
     stream: Option<SavedStream>,
     rewind: Option<SavedDigest>,
+    /// Of what has no directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    untar: Option<SavedUntar>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,6 +82,22 @@ impl Saved {
     }
 }
 
+impl Saved {
+    pub(super) fn resume_untar(
+        &self,
+        name: &str,
+        total: Option<u64>,
+        spec: &UntarSpec,
+        thorough: bool,
+        job: &Job,
+    ) -> Result<Untar> {
+        let fitting = self.untar.clone().filter(|untar| untar.position == self.passed);
+        let saved = fitting
+            .ok_or_else(|| Error::Unusable(format!("{name}: its saved state is not one of unpacking")))?;
+        Untar::resume(name, total, spec, saved, thorough, job)
+    }
+}
+
 impl SavedDigest {
     fn of(hasher: &Hasher, position: u64, algorithm: Algorithm) -> Self {
         Self { algorithm: algorithm.name().into(), position, state: hasher.export().map(|state| hex(&state)) }
@@ -113,6 +133,7 @@ impl Archive {
             rewind: self.rewind.as_ref().and_then(|rewind| {
                 Some(SavedDigest::of(rewind.hasher.as_ref()?, rewind.start, self.algorithm?))
             }),
+            untar: self.saved_untar.clone(),
         };
         // A struct of numbers and strings always serialises.
         serde_json::to_string(&saved).unwrap_or_default()
@@ -208,7 +229,7 @@ impl Archive {
             file.inner.set_len(end).map_err(|source| Error::storage("write", &path, &source))?;
             file.position = end;
         }
-        if self.unpacking.is_none() {
+        if self.unpacking.is_none() && matches!(self.untar, UntarSlot::None) {
             self.passed = self.passed.min(end);
         }
         Ok(())
