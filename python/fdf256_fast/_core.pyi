@@ -75,8 +75,28 @@ class Directory:
         """Raises MemberError when two archives would write the same file."""
     def extents(self, members: Sequence[int]) -> list[tuple[int, int]]:
         """Where these members lie in the archive, each up to the next one."""
-    def disk_bytes(self, block_bytes: int) -> int:
-        """Bytes that the members take on a disk that gives space in blocks."""
+    def names(self) -> list[str]:
+        """The members' names, in the order of the archive; those of folders end in a slash."""
+    def disk_bytes(self, block_bytes: int, members: Sequence[int] | None = None) -> int:
+        """Bytes that these members (without it: all) take on a disk that gives space in blocks.
+
+        Raises ValueError when ``members`` are not in ascending order.
+        """
+    def survey(
+        self,
+        job: Job,
+        members: Sequence[int],
+        target: _Path,
+        manifest: _Path | None,
+        damaged: set[str] | frozenset[str],
+        records: _Path,
+    ) -> tuple[list[int], list[int], list[int]]:
+        """Looks for ``members`` in the folder ``target``, by the manifest and the files' sizes.
+
+        Returns those that the manifest has and that are there; those that it has and that are not, or whose
+        paths are ``damaged``, with their SHA-256 put into ``records``; and those that are there and that it
+        has not.  Raises ValueError, StorageError, CancelledError.
+        """
     def spool_bytes(self, window_bytes: int) -> int:
         """Bytes of the largest member whose compressed bytes would wait on disk, with such a window."""
     @property
@@ -97,9 +117,12 @@ class Directory:
 
 @final
 class Staging:
-    """A folder for unpacked files that are not visible yet."""
+    """A folder for unpacked files that are not visible yet.
 
-    def __new__(cls, root: _Path) -> Staging: ...
+    With ``read_only`` a folder that is only looked at: nothing is made or removed in it.
+    """
+
+    def __new__(cls, root: _Path, *, read_only: bool = False) -> Staging: ...
 
 @final
 class Engine:
@@ -141,12 +164,14 @@ class Engine:
         workers: int,
         *,
         saved: str | None = None,
+        members: Sequence[int] | None = None,
         thorough: bool = False,
     ) -> tuple[list[int], int]:
         """Looks for members that ``saved`` (without it: all) has unpacked and that are not there any more.
 
-        Sizes and records are looked at, with ``thorough`` every byte.  Returns the members that must be
-        unpacked again, and how many of them have no record either.  Raises StorageError, CancelledError.
+        With ``members``, in ascending order, only for these.  Sizes and records are looked at, with
+        ``thorough`` every byte.  Returns the members that must be unpacked again, and how many of them have
+        no record either.  Raises ValueError, StorageError, CancelledError.
         """
     def write(self, archive: int, offset: int, data: bytes) -> None:
         """Takes a chunk; ``data`` is kept, not copied."""
@@ -294,8 +319,10 @@ def hash_file(job: Job, path: _Path, algorithm: str) -> str:
     Raises ValueError for an unknown algorithm, StorageError, CancelledError.
     """
 
-def write_manifest(path: _Path, parts: Sequence[tuple[Directory, _Path]]) -> int:
+def write_manifest(path: _Path, parts: Sequence[tuple[Directory, _Path, Sequence[int] | None]]) -> int:
     """Writes ``sha256sum -c`` lines for every file of ``parts``; returns how many.
+
+    A part is an archive's directory, its records, and the members that are meant (None: all).
 
     Raises StorageError, or MemberError when a member has no record.
     """

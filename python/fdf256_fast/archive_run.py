@@ -15,6 +15,7 @@ from fdf256_fast.durable import storing
 from fdf256_fast.ends import EndReader
 from fdf256_fast.errors import DigestMismatch, Error, IntegrityError, MemberError, TransferError
 from fdf256_fast.journal import Entry, Journal
+from fdf256_fast.plan import join, requests
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
 from fdf256_fast.retry import Budget
@@ -54,10 +55,16 @@ class Shared:
 
 
 class ArchiveRun:
-    """One archive; ``directory`` is known after ``prepare`` unless its server gives no ranges."""
+    """One archive; ``directory`` is known after ``prepare`` unless its server gives no ranges.
 
-    def __init__(self, archive: Archive, sources: Sources, shared: Shared) -> None:
+    ``key`` is what it is called in journal and workspace: its name, unless it is a part of an archive.
+    """
+
+    def __init__(self, archive: Archive, sources: Sources, shared: Shared, key: str = "") -> None:
         self.archive = archive
+        self.key = key or archive.name
+        # What a part is made of has no archive file of its own to keep or to drop.
+        self._file_name = key or archive.file_name
         self.sources = sources
         self.directory: Directory | None = None
         self._shared = shared
@@ -71,9 +78,9 @@ class ArchiveRun:
         self._again_bytes = 0
         self._took_up = False
         digest = archive.digest
-        identity = f"{archive.file_name} {digest or redacted(archive.urls[0])}"
+        identity = f"{self._file_name} {digest or redacted(archive.urls[0])}"
         self._tail = b""
-        self._entry = shared.journal.entries.setdefault(archive.name, Entry(identity))
+        self._entry = shared.journal.entries.setdefault(self.key, Entry(identity))
         self._identity = identity
         self._digest = (digest.algorithm, digest.value) if digest else None
         self._end_reader = self._new_end_reader()
@@ -86,7 +93,7 @@ class ArchiveRun:
             await self._forget("the catalog has another digest for it now")
         elif self._entry.is_fresh:
             # What lies there belongs to nobody: a journal was lost, or its entry.
-            await in_thread(self._shared.workspace.forget_archive, self.archive.name, self.archive.file_name)
+            await in_thread(self._shared.workspace.forget_archive, self.key, self._file_name)
         if self._entry.verified:
             problem = await self._take_up_verified()
             if problem:
@@ -112,7 +119,7 @@ class ArchiveRun:
         """Whether the whole archive is there, perhaps still under the name that it grew under."""
         workspace = self._shared.workspace
         kept = workspace.archives / self.archive.file_name
-        for part in (self._kept_part(), workspace.spool(f"{self.archive.name}.archive")):
+        for part in (self._kept_part(), workspace.spool(f"{self.key}.archive")):
             if part is not None and not kept.is_file() and part.is_file():
                 self._keep(part)
         algorithm, _, value = self._entry.verified.partition(":")
@@ -127,12 +134,12 @@ class ArchiveRun:
         workspace, name, entry = self._shared.workspace, self.archive.name, self._entry
         if entry.doubtful:
             self._shared.transfer.tell(f"{name}: reading what is there of it, to see whether it is sound")
-        staging = await in_thread(Staging, workspace.staging(name))
+        staging = await in_thread(Staging, workspace.staging(self.key))
         self._again, unrecorded = await in_thread(
             self._shared.engine.recheck,
             directory,
             staging,
-            workspace.records(name),
+            workspace.records(self.key),
             self._shared.limits.worker_threads,
             saved=None if entry.verified else entry.state or "",
             thorough=entry.doubtful,
@@ -173,10 +180,11 @@ class ArchiveRun:
         if self.directory is None or (self._entry.verified and not self._again):
             return Need(0, 0)
         if self._entry.verified:
-            return Need(self._again_bytes, len(self._again))
-        workspace, name = self._shared.workspace, self.archive.name
+            block = block_bytes(self._shared.workspace.home)
+            return Need(self.directory.disk_bytes(block, self._again), len(self._again))
+        workspace = self._shared.workspace
         block = block_bytes(workspace.home)
-        needed = self.directory.disk_bytes(block) - used_bytes(workspace.staging(name))
+        needed = self.directory.disk_bytes(block) - used_bytes(workspace.staging(self.key))
         kept = self._kept_part()
         if kept is not None:
             needed += self.directory.total - used_bytes(kept)
@@ -214,12 +222,25 @@ class ArchiveRun:
             verified=self._entry.verified.partition(":")[0] or "none",
             url=self._entry.source or self.sources.all[0].name,
             members=self.directory.files if self.directory else None,
+            bytes_to_fetch=max(0, (self.progress.size or 0) - self._resumed),
+            requests=requests([Span(self._resumed, max(self._resumed, self.progress.size or 0))]),
         )
 
     @property
-    def manifest_part(self) -> tuple[Directory, Path] | None:
-        """Directory and records, for the manifest."""
-        return self.directory and (self.directory, self._shared.workspace.records(self.archive.name))
+    def manifest_part(self) -> tuple[Directory, Path, list[int] | None] | None:
+        """Directory, records, and (where it is not all of them) members, for the manifest."""
+        return self.directory and (self.directory, self._shared.workspace.records(self.key), None)
+
+    def take_over(self, part: ArchiveRun) -> None:
+        """Go on with what ``part`` has learnt of the same archive: nothing of it is had, all is wanted.
+
+        The end of the archive has been moved to its place already.
+        """
+        entry, learnt = self._entry, part._entry
+        entry.total, entry.validators, entry.end = learnt.total, learnt.validators, learnt.end
+        entry.source, entry.directory_start = learnt.source, learnt.directory_start
+        self.directory, self._tail = part.directory, part._tail
+        self._downloaded, self._end_kept_bytes = part._downloaded, part._end_kept_bytes
 
     # ---- beginning anew ----------------------------------------------------------------------------
 
@@ -269,9 +290,9 @@ class ArchiveRun:
         for source in self.sources.all:
             source.forget()
         self._entry = Entry(self._identity)
-        self._shared.journal.entries[name] = self._entry
+        self._shared.journal.entries[self.key] = self._entry
         self._end_reader = self._new_end_reader()
-        await in_thread(self._shared.workspace.forget_archive, name, self.archive.file_name)
+        await in_thread(self._shared.workspace.forget_archive, self.key, self._file_name)
         await self._shared.save()
 
     def _explained(self, error: IntegrityError) -> Error:
@@ -295,7 +316,7 @@ class ArchiveRun:
     def _new_end_reader(self) -> EndReader:
         return EndReader(
             self._shared.transfer,
-            self._shared.workspace.end(self.archive.name),
+            self._shared.workspace.end(self.key),
             self._entry,
             vouched=self._digest is not None,
             policy=self._shared.limits.policy,
@@ -353,20 +374,24 @@ class ArchiveRun:
         very file that it was.
         """
         workspace, name = self._shared.workspace, self.archive.name
-        staging = await in_thread(Staging, workspace.staging(name))
+        staging = await in_thread(Staging, workspace.staging(self.key))
         number = await in_thread(
             partial(
                 self._shared.engine.add,
                 name,
                 directory.total,
                 self._shared.limits.memory_bytes,
-                unpack=(directory, staging, workspace.records(name), workspace.spool(f"{name}.again")),
+                unpack=(
+                    directory,
+                    staging,
+                    workspace.records(self.key),
+                    workspace.spool(f"{self.key}.again"),
+                ),
                 redo=self._again,
             )
         )
         feed = self._feed(number, directory.total, cursor=directory.total, end=directory.total)
-        spans = [Span(start, end) for start, end in directory.extents(self._again)]
-        feed.fetch_again(spans)
+        feed.fetch_again(join(directory.extents(self._again)))
         await self._serve(feed)
         self._again, self._again_bytes = [], 0
         self._entry.doubtful = False
@@ -380,7 +405,7 @@ class ArchiveRun:
         kept: Path | None,
     ) -> int:
         workspace, name = self._shared.workspace, self.archive.name
-        staging = await in_thread(Staging, workspace.staging(name))
+        staging = await in_thread(Staging, workspace.staging(self.key))
         thorough = self._entry.doubtful
         self._took_up = self._entry.state is not None
         if self._took_up:
@@ -393,7 +418,7 @@ class ArchiveRun:
                 self._shared.limits.memory_bytes,
                 file=kept,
                 digest=digest,
-                unpack=(directory, staging, workspace.records(name), workspace.spool(name)),
+                unpack=(directory, staging, workspace.records(self.key), workspace.spool(self.key)),
                 saved=saved,
                 thorough=thorough,
             )
@@ -417,10 +442,24 @@ class ArchiveRun:
         """The slower path with the same guarantees: the whole archive to a part file, over one stream,
         and from there like any local archive.
         """
+        directory, local, computed = await self._spooled()
+        number = await self._add_unpacking(directory, None, kept=None)
+        feed = self._feed(number, directory.total, cursor=0, end=directory.total)
+        feed.sources = Sources([local])
+        await self._serve(feed)
+        await self._verified(computed or "crc32")
+        spool = self._shared.workspace.spool(f"{self.key}.archive")
+        if self._shared.keep_archives:
+            await in_thread(self._keep, spool)
+        else:
+            await in_thread(_remove, spool)
+
+    async def _spooled(self) -> tuple[Directory, Source, str | None]:
+        """The archive as a local file, its directory, and its digest (if one is known that it must have)."""
         workspace, name = self._shared.workspace, self.archive.name
-        spool = workspace.spool(f"{name}.archive")
+        spool = workspace.spool(f"{self.key}.archive")
         # Nothing says that the server sends the same file as in an earlier run.
-        await in_thread(workspace.forget_archive, name, self.archive.file_name)
+        await in_thread(workspace.forget_archive, self.key, self._file_name)
         self._entry.state = self._entry.total = None
         self._is_spooling = True
         computed = await self._shared.transfer.ask(
@@ -435,15 +474,7 @@ class ArchiveRun:
         # What is saved from now on is the state of the unpacking, not that of the stream before it.
         self._number = None
         self._is_spooling = False
-        number = await self._add_unpacking(directory, None, kept=None)
-        feed = self._feed(number, directory.total, cursor=0, end=directory.total)
-        feed.sources = Sources([local])
-        await self._serve(feed)
-        await self._verified(computed or "crc32")
-        if self._shared.keep_archives:
-            await in_thread(self._keep, spool)
-        else:
-            await in_thread(_remove, spool)
+        return directory, local, computed
 
     async def _stream(self, source: Source, spool: Path) -> str | None:
         engine, transfer = self._shared.engine, self._shared.transfer

@@ -19,6 +19,7 @@ refused with a :class:`~fdf256_fast.errors.CatalogError` that names the file and
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -145,6 +146,18 @@ class Catalog:
     title: str
     archives: tuple[Archive, ...]
     source: str
+
+    @property
+    def reference(self) -> str:
+        """What ``load_catalog`` finds it by, from any working folder."""
+        if self.source == f"{self.name}.toml (built in)":
+            return self.name
+        return os.path.abspath(self.source)  # noqa: PTH100 - nothing is to be resolved
+
+    @property
+    def licenses(self) -> tuple[str, ...]:
+        """The licences that its archives are under, sorted."""
+        return tuple(sorted({archive.license for archive in self.archives if archive.license}))
 
 
 def available() -> tuple[str, ...]:

@@ -42,6 +42,7 @@ __all__ = [
     "RichProgress",
     "choose_progress",
     "print_error",
+    "print_plan",
     "print_report",
     "print_table",
 ]
@@ -687,6 +688,32 @@ def print_report(
     else:
         closing = f"Not finished: {_transfer_words(report)}."
     out.print(Text(_printable(closing, out.encoding)))
+
+
+def print_plan(report: Mapping[str, object], console: Console | None = None) -> None:
+    """What a run would fetch: a row for each archive, and the whole in words."""
+    out = _output(console)
+    archives = _objects(report.get("archives"))
+
+    def total(field: str) -> int:
+        return int(sum(_number(archive.get(field)) for archive in archives))
+
+    rows = zip(
+        [archive.get("name", "") for archive in archives],
+        [f"{_number(archive.get('members')):,.0f}" for archive in archives],
+        _sizes(archives, "bytes"),
+        _sizes(archives, "bytes_to_fetch"),
+        [f"{_number(archive.get('requests')):,.0f}" for archive in archives],
+        strict=True,
+    )
+    headings = ("archive", "files", "size", "to fetch", "requests")
+    print_table("", headings, rows, right=headings[1:], console=out)
+    out.print()
+    words = f"Would fetch {format_bytes(total('bytes_to_fetch'))} in {_counted(total('requests'), 'request')}"
+    words += f" for {_counted(int(_number(report.get('files'))), 'file')} in {report.get('target')}."
+    if adopted := total("adopted"):
+        words += f" {_counted(adopted, 'file')} of the right size lie there already and would be read first."
+    out.print(Text(_printable(words, out.encoding)), soft_wrap=True)
 
 
 def print_error(message: str, hint: str = "", console: Console | None = None) -> None:

@@ -19,12 +19,22 @@ from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
 from fdf256_fast.durable import storing
 from fdf256_fast.errors import Error, UsageError
+from fdf256_fast.forgotten import read_forgotten
 from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
+from fdf256_fast.part_run import PartRun, Tree, archive_of, part_key
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.publish import check_way, publish
-from fdf256_fast.record import add_old_lines, already_installed, count_lines, missing_file, write_record
+from fdf256_fast.record import (
+    add_old_lines,
+    already_installed,
+    count_lines,
+    missing_file,
+    read_record,
+    write_record,
+)
 from fdf256_fast.report import Report
+from fdf256_fast.selection import Ids, Selection, image_of
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.space import Need, check_space, explain_full
 from fdf256_fast.transfer import Transfer
@@ -34,7 +44,7 @@ from fdf256_fast.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Options", "install", "install_catalog"]
+__all__ = ["Options", "Run", "install", "install_catalog"]
 
 SPARE_BYTES = 16 * 1024 * 1024
 """Disk space that must be left beyond the members: folders, journal, manifest."""
@@ -50,10 +60,32 @@ class Options:
     mirrors: tuple[str, ...] = ()
     keep_archives: bool = False
     metadata_only: bool = False
+    selection: Selection = field(default_factory=Selection)
     dry_run: bool = False
+    redo: frozenset[str] | None = None
+    """Only these paths are wanted, and what lies there does not count: they are to be repaired."""
     keep_workspace: bool = True
     """Whether manifest and record stay in the target (they do not for ``fetch --extract``)."""
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.keep_archives and not self.selection.is_everything:
+            raise UsageError(
+                "archives of which only a part is fetched cannot be kept",
+                hint="Leave out --keep-archives, or the options that select a part.",
+            )
+
+    def wants(self, archive: Archive) -> bool:
+        """Whether any of ``archive`` can be wanted."""
+        if archive.role == "metadata":
+            return True
+        licenses = self.selection.licenses
+        return not self.metadata_only and (not licenses or archive.license in licenses)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether whole archives are wanted."""
+        return self.redo is None and self.selection.is_everything
 
 
 async def install(  # noqa: PLR0913 - the public call: each is a keyword that people type
@@ -63,12 +95,17 @@ async def install(  # noqa: PLR0913 - the public call: each is a keyword that pe
     mirrors: Iterable[str | os.PathLike[str]] = (),
     keep_archives: bool = False,
     metadata_only: bool = False,
+    splits: Iterable[str] = (),
+    licenses: Iterable[str] = (),
+    ids: Iterable[str] | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     dry_run: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
     session: ClientSession | None = None,
 ) -> Report:
-    """Install a dataset: download, verify, unpack and publish it, in one pass.
+    """Install a dataset, or a part of it: download, verify, unpack and publish it, in one pass.
 
     A call that was interrupted, in whatever way, is continued by the same call.  A target that is
     installed already is recognised without a download.
@@ -79,6 +116,11 @@ async def install(  # noqa: PLR0913 - the public call: each is a keyword that pe
         mirrors: base URLs or local folders that hold the archives, tried first, in this order.
         keep_archives: also keep the archives themselves, in ``TARGET/.fdf256/archives``.
         metadata_only: only the archives whose role is ``metadata``.
+        splits: only these, ``train`` or ``val``; empty means both.
+        licenses: only images under these, as the catalog names them; empty means all.
+        ids: only these images: ``123``, ``train/123`` or ``train/images/123.png``.
+        sample: at most so many images of what the others select; the same ones for the same ``seed``.
+        seed: see ``sample``.
         dry_run: fetch the directories only, and report what would be fetched; the target stays as it is.
         limits: connections, memory (bytes), threads, rate (bytes per second), retries, timeout.
         progress: receives counters about ten times a second.
@@ -99,6 +141,13 @@ async def install(  # noqa: PLR0913 - the public call: each is a keyword that pe
         mirrors=tuple(os.fspath(mirror) for mirror in mirrors),
         keep_archives=keep_archives,
         metadata_only=metadata_only,
+        selection=Selection(
+            frozenset(splits),
+            frozenset(licenses),
+            None if ids is None else Ids.parse(ids, "ids"),
+            sample,
+            seed,
+        ),
         dry_run=dry_run,
         limits=limits or Limits(),
     )
@@ -113,9 +162,8 @@ async def install_catalog(
     session: ClientSession | None = None,
 ) -> Report:
     """:func:`install`, with its arguments in groups."""
-    archives = tuple(
-        archive for archive in catalog.archives if archive.role == "metadata" or not options.metadata_only
-    )
+    _check_licenses(catalog, options.selection.licenses)
+    archives = tuple(archive for archive in catalog.archives if options.wants(archive))
     if not archives:
         raise UsageError(f"{catalog.source}: no archive has the role metadata")
     started = time.monotonic()
@@ -133,18 +181,31 @@ async def install_catalog(
             await stack.enter_async_context(workspace.locked())
             journal = await _finished_journal(workspace, progress)
             await in_thread(_drop_strangers, workspace, journal, catalog)
-            done = await in_thread(
-                already_installed, workspace, archives, keep_archives=options.keep_archives
-            )
+            done = None
+            if options.redo is None:
+                done = await in_thread(
+                    already_installed,
+                    workspace,
+                    archives,
+                    options.selection.token,
+                    keep_archives=options.keep_archives,
+                )
             if done is not None:
                 if not options.keep_workspace:
                     await in_thread(workspace.remove)
                 return done
-        run = _Run(workspace, catalog, archives, options, progress, started, journal)
+        run = Run(workspace, catalog, archives, options, progress, started, journal)
         return await run.run(session)
 
 
-class _Run:
+def _check_licenses(catalog: Catalog, wanted: Iterable[str]) -> None:
+    for name in wanted:
+        if name not in catalog.licenses:
+            known = ", ".join(catalog.licenses) or "none"
+            raise UsageError(f"{catalog.source}: there is no licence {name!r}", hint=f"Known: {known}.")
+
+
+class Run:
     """One call of :func:`install` after its target is locked."""
 
     def __init__(
@@ -159,25 +220,31 @@ class _Run:
     ) -> None:
         self._workspace = workspace
         self._catalog = catalog
-        self._archives = archives
-        self._options = options
+        self.archives_wanted = archives
+        self.options = options
         self._progress = progress
         self._started = started
         self._journal = journal
         self._saving = asyncio.Lock()
         self._is_published = False
-        self._runs: list[ArchiveRun] = []
+        self.runs: list[ArchiveRun] = []
         self._transfer: Transfer | None = None
 
+    @property
+    def target(self) -> Path:
+        """The folder that is installed into."""
+        return self._workspace.target
+
     async def run(self, session: ClientSession | None) -> Report:
-        self._progress.started(f"{self._catalog.title} → {self._workspace.target}")
+        """Do it.  Raises what :func:`install` does."""
+        self._progress.started(f"{self._catalog.title} → {self.target}")
         try:
             return await self._transfer_all(session)
         finally:
             self._progress.finished()
 
     async def _transfer_all(self, session: ClientSession | None) -> Report:
-        limits = await affordable(self._options.limits, self._progress, archives=len(self._archives))
+        limits = await affordable(self.options.limits, self._progress, archives=len(self.archives_wanted))
         job = Job()
         engine = Engine(job, limits.worker_threads)
         client = Client(
@@ -195,46 +262,137 @@ class _Run:
                 self._journal,
                 limits,
                 self.save,
-                self._options.keep_archives,
+                self.options.keep_archives,
                 job,
             )
             located = await in_thread(self._locate)
-            self._runs = [ArchiveRun(archive, located[archive.name], shared) for archive in self._archives]
+            self._shared = shared
+            trees = await in_thread(self._trees)
+            self.runs = [
+                PartRun(archive, located[archive.name], shared, trees[archive.name])
+                if archive.name in trees
+                else ArchiveRun(archive, located[archive.name], shared)
+                for archive in self.archives_wanted
+            ]
             async with watching(self, transfer, limits, self._progress):
                 try:
                     return await self._work()
                 except Error as error:
-                    error.report = self._report(0)
+                    error.report = self.report(0)
                     await in_thread(explain_full, error, self._workspace.home, self._need)
                     raise
 
     def _locate(self) -> dict[str, Sources]:
         """Mirrors first, then the catalog's own addresses."""
         found = {}
-        for archive in self._archives:
-            mirrors = [_on_mirror(mirror, archive.file_name) for mirror in self._options.mirrors]
+        for archive in self.archives_wanted:
+            mirrors = [_on_mirror(mirror, archive.file_name) for mirror in self.options.mirrors]
             own = map(Source.parse, archive.urls)
             found[archive.name] = Sources(source for source in (*mirrors, *own) if source is not None)
         return found
 
     async def _work(self) -> Report:
-        await all_of((run.prepare() for run in self._runs), hint=self._hint)
-        directories = [run.directory for run in self._runs if run.directory is not None]
+        await all_of((run.prepare() for run in self.runs), hint=self._hint)
+        await self._settle()
+        directories = [run.directory for run in self.runs if run.directory is not None]
         await in_thread(Directory.check_disjoint, directories)
-        if self._options.dry_run:
-            return self._report(sum(directory.files for directory in directories))
+        if self.options.dry_run:
+            return self.report(sum(run.report.members or 0 for run in self.runs))
+        if not self.runs:
+            return self.report(0)
         await in_thread(self._check_space)
-        await all_of((run.run() for run in self._runs), hint=self._hint)
+        await all_of((run.run() for run in self.runs), hint=self._hint)
         files = await self._publish()
-        return self._report(files)
+        return self.report(files)
+
+    # ---- parts -------------------------------------------------------------------------------------
+
+    def _trees(self) -> dict[str, Tree]:
+        """What is known of the target, for each archive of which perhaps only a part is to be fetched."""
+        options, target = self.options, self.target
+        if not options.keep_workspace:
+            return {}
+        installed = Workspace.of(target)
+        forgotten = read_forgotten(installed)
+        record = read_record(installed)
+        known = record.archives if record is not None else {}
+        is_empty = not _has_files(target)
+        trees = {}
+        for archive in self.archives_wanted:
+            before = known.get(archive.name)
+            is_other = before is not None and before.digest != str(archive.digest or "")
+            if options.is_everything and not forgotten:
+                entry = self._journal.entries.get(archive.name)
+                is_begun = entry is not None and bool(entry.state or entry.verified)
+                is_part = part_key(archive.name) in self._journal.entries
+                if options.keep_archives or is_begun or is_other or (is_empty and not is_part):
+                    continue
+            vouches = before is not None and not is_other
+            trees[archive.name] = Tree(
+                target,
+                installed.manifest if vouches else None,
+                before.verified if before is not None and vouches else "",
+                options.redo or frozenset(),
+                forgotten,
+                options.dry_run,
+            )
+        return trees
+
+    async def _settle(self) -> None:
+        """Choose the members of each part, see what of them is had, and go the whole way where nothing is."""
+        parts = [run for run in self.runs if isinstance(run, PartRun)]
+        selection, redo = self.options.selection, self.options.redo
+        sample = None
+        if selection.sample is not None:
+            images = [
+                path
+                for run in parts
+                for path in await run.names()
+                if image_of(path) and selection.wants(path)
+            ]
+            sample = await in_thread(selection.draw, images)
+
+        def wants(path: str) -> bool:
+            if redo is not None:
+                return path in redo
+            return selection.wants(path) and (sample is None or path in sample or image_of(path) is None)
+
+        await all_of((run.settle(wants) for run in parts), hint=self._hint)
+        for part in parts:
+            if redo is not None and not part.is_wanted:
+                self.runs.remove(part)
+                await self._drop_entry(part)
+            elif part.is_untouched and not self.options.dry_run:
+                await self._go_whole_way(part)
+            else:
+                part.finished_parts(selection.token if redo is None else "")
+        if redo is None and (selection.ids or sample) and not any(part.is_wanted for part in parts):
+            raise UsageError("no image of this dataset is among those that were asked for")
+
+    async def _go_whole_way(self, part: PartRun) -> None:
+        """Fetch the archive as a whole, so that its digest can be checked."""
+        name, workspace = part.archive.name, self._workspace
+        self._journal.entries.pop(name, None)
+        await in_thread(workspace.forget_archive, name, part.archive.file_name)
+        whole = ArchiveRun(part.archive, part.sources, self._shared)
+        with storing("move", workspace.end(name)):
+            await in_thread(workspace.end(part.key).replace, workspace.end(name))
+        whole.take_over(part)
+        self.runs[self.runs.index(part)] = whole
+        await self._drop_entry(part)
+        await self.save()
+
+    async def _drop_entry(self, part: PartRun) -> None:
+        del self._journal.entries[part.key]
+        await in_thread(self._workspace.forget_archive, part.key, part.key)
 
     def _check_space(self) -> None:
         """Refuse before the first byte when the disk cannot hold the result."""
         need = self._need()
-        check_space(self._workspace.home, Need(need.bytes + SPARE_BYTES, need.files), self._workspace.target)
+        check_space(self._workspace.home, Need(need.bytes + SPARE_BYTES, need.files), self.target)
 
     def _need(self) -> Need:
-        needs = [run.need for run in self._runs]
+        needs = [run.need for run in self.runs]
         return Need(sum(need.bytes for need in needs), sum(need.files for need in needs))
 
     # ---- the end -----------------------------------------------------------------------------------
@@ -243,7 +401,7 @@ class _Run:
     def _hint(self) -> str:
         """What to do when no source delivers."""
         kept = "What arrived is kept: run the same command again to go on."
-        if not self._options.keep_workspace:
+        if not self.options.keep_workspace:
             return kept
         return (
             f"{kept} If the host stays away, give --mirror URL or --mirror FOLDER with the archives from "
@@ -252,8 +410,11 @@ class _Run:
 
     async def _publish(self) -> int:
         """Manifest, then renames, then the record; each can be repeated after a crash."""
-        largest_first = sorted(self._runs, key=lambda run: run.progress.size or 0, reverse=True)
-        names = [run.archive.name for run in largest_first]
+        largest_first = sorted(self.runs, key=lambda run: run.progress.size or 0, reverse=True)
+        names = [run.key for run in largest_first]
+        for run in self.runs:
+            if isinstance(run, PartRun):
+                await in_thread(run.set_aside)
         await in_thread(check_way, self._workspace, names)
         await in_thread(self._write_manifest)
         # The journal must not say that something can be published that a power cut may still take away.
@@ -266,8 +427,8 @@ class _Run:
             raise
         async with self._saving:
             self._is_published = True
-        files = await in_thread(_finish_publishing, self._workspace, self._journal)
-        if not self._options.keep_workspace:
+        files = await in_thread(_finish_publishing, self._workspace, self._journal, self._catalog)
+        if not self.options.keep_workspace:
             await in_thread(self._workspace.remove)
         return files
 
@@ -285,19 +446,20 @@ class _Run:
 
     def _write_manifest(self) -> None:
         workspace = self._workspace
-        parts = [part for run in self._runs if (part := run.manifest_part) is not None]
+        parts = [part for run in self.runs if (part := run.manifest_part) is not None]
         write_manifest(workspace.next_manifest, parts)
         add_old_lines(workspace)
 
-    def _report(self, files: int) -> Report:
+    def report(self, files: int) -> Report:
+        """What was done, with ``files`` published."""
         assert self._transfer is not None
         return Report(
-            target=str(self._workspace.target),
-            archives=tuple(run.report for run in self._runs),
+            target=str(self.target),
+            archives=tuple(run.report for run in self.runs),
             files=files,
             seconds=time.monotonic() - self._started,
             retries=self._transfer.retries,
-            dry_run=self._options.dry_run,
+            dry_run=self.options.dry_run,
         )
 
     # ---- journal and screen ------------------------------------------------------------------------
@@ -305,25 +467,25 @@ class _Run:
     @property
     def frontier(self) -> int:
         """Bytes that are done with, over all archives."""
-        return sum(run.frontier for run in self._runs)
+        return sum(run.frontier for run in self.runs)
 
     @property
     def archives(self) -> tuple[ArchiveProgress, ...]:
         """Where each archive stands."""
-        return tuple(run.progress for run in self._runs)
+        return tuple(run.progress for run in self.runs)
 
     async def save(self) -> None:
         """Write the journal."""
         async with self._saving:
             if self._is_published:
                 return
-            for run in self._runs:
+            for run in self.runs:
                 run.save()
             await write_journal(self._workspace.journal, self._journal)
 
     def save_now(self) -> None:
         """The last journal of a run that ends early: what is verified by now stays so."""
-        for run in self._runs:
+        for run in self.runs:
             run.save()
         if self._workspace.home.is_dir() and not self._is_published:
             write_journal_now(self._workspace.journal, self._journal)
@@ -382,9 +544,9 @@ def _take_up_publishing(workspace: Workspace, journal: Journal) -> str:
 def _drop_strangers(workspace: Workspace, journal: Journal, catalog: Catalog) -> None:
     """Forget archives that the catalog does not have: nobody will ever finish them."""
     known = {archive.name for archive in catalog.archives}
-    for name in [name for name in journal.entries if name not in known]:
-        entry = journal.entries.pop(name)
-        workspace.forget_archive(name, _file_name(entry.identity))
+    for key in [key for key in journal.entries if archive_of(key) not in known]:
+        entry = journal.entries.pop(key)
+        workspace.forget_archive(key, _file_name(entry.identity))
 
 
 def _file_name(identity: str) -> str:
@@ -392,22 +554,23 @@ def _file_name(identity: str) -> str:
     return Path(identity.partition(" ")[0]).name or "none"
 
 
-def _finish_publishing(workspace: Workspace, journal: Journal) -> int:
+def _finish_publishing(workspace: Workspace, journal: Journal, catalog: Catalog | None = None) -> int:
     """Move what the journal says is verified, record it, and drop what only its transfer needed.
 
-    Returns how many files the manifest has.  Progress of archives that are not published stays.
+    Returns how many files the manifest has.  Progress of archives that are not published stays, and so does
+    what an earlier call wanted of an archive and this one does not.
     """
     publish(workspace, journal.publishing)
     with storing("finish", workspace.target):
         if workspace.next_manifest.exists():
             workspace.next_manifest.replace(workspace.manifest)
     files = count_lines(workspace.manifest)
-    write_record(workspace, {name: journal.entries[name] for name in journal.publishing}, files)
+    entries = {archive_of(key): journal.entries[key] for key in journal.publishing}
+    write_record(workspace, entries, files, catalog.reference if catalog is not None else "")
     # What the journal knows must not go before the renames are sure to stay.
     sync_file_system(workspace.home)
-    for name in journal.publishing:
-        entry = journal.entries.pop(name)
-        workspace.forget_archive(name, _file_name(entry.identity))
+    for key in journal.publishing:
+        _drop_published(workspace, journal, key)
     journal.publishing = []
     with storing("finish", workspace.target):
         if journal.entries:
@@ -415,3 +578,26 @@ def _finish_publishing(workspace: Workspace, journal: Journal) -> int:
         else:
             workspace.clean()
     return files
+
+
+def _drop_published(workspace: Workspace, journal: Journal, key: str) -> None:
+    if workspace.spare(key).exists():
+        journal.entries[key].verified = ""
+        return
+    name, entry = archive_of(key), journal.entries.pop(key)
+    workspace.forget_archive(key, _file_name(entry.identity))
+    if entry.of is not None and entry.members != entry.of:
+        return
+    # All of the archive is there: what else was begun of it has no use any more.
+    for other in (name, part_key(name)):
+        if journal.entries.pop(other, None) is not None:
+            workspace.forget_archive(other, f"{name}.zip" if other == name else other)
+
+
+def _has_files(target: Path) -> bool:
+    """Whether there is anything in the target but the workspace.  Raises StorageError."""
+    with storing("read", target):
+        try:
+            return any(path.name != ".fdf256" for path in target.iterdir())
+        except FileNotFoundError:
+            return False

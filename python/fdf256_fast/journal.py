@@ -41,6 +41,9 @@ class Entry:
     ``doubtful``: what is on disk must be read before it is believed; the machine was started anew since it
     was written, or a member was being fetched again.  ``crc32_only``: some member was fetched again of which
     no record was left, so that the archive's digest does not vouch for it.
+
+    Of a part of an archive: ``members`` counts those that will be in the target, ``of`` how many there would
+    be of the whole archive, and ``parts`` which selections it is complete for.
     """
 
     identity: str
@@ -55,6 +58,8 @@ class Entry:
     members: int | None = None
     doubtful: bool = False
     crc32_only: bool = False
+    of: int | None = None
+    parts: list[str] = field(default_factory=list)
 
     @property
     def is_fresh(self) -> bool:

@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import Progress
     from fdf256_fast.report import Report
+    from fdf256_fast.selection import Selection
 
 __all__ = [
     "Common",
@@ -26,14 +28,18 @@ __all__ = [
     "archive_limits",
     "limits",
     "option",
+    "origins",
     "print_json",
     "run",
     "screen",
+    "selecting",
+    "selection_of",
     "workers",
 ]
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
+SPLITS = ("train", "val")
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -251,16 +257,69 @@ class Common:
             print_json(report.as_json())
         elif not self.quiet:
             from fdf256_fast.console import print_report
-            from fdf256_fast.units import format_bytes
 
             if report.already_installed:
                 click.echo(f"{report.target} is complete: {report.files} files. Nothing to download.")
             elif report.dry_run:
-                total = format_bytes(sum(archive.bytes for archive in report.archives))
-                names = ", ".join(archive.name for archive in report.archives)
-                click.echo(f"Would fetch {total} for {report.files} files into {report.target}: {names}.")
+                from fdf256_fast.console import print_plan
+
+                print_plan(report.as_json())
             else:
                 print_report(report.as_json(), verb=verb, is_local=is_local)
+
+
+origins = _all_of(
+    [
+        option("--catalog", default="fdf256", show_default=True, help="A built-in catalog, or a TOML file."),
+        option(
+            "--mirror", multiple=True, help="Base URL or local folder that holds the archives; tried first."
+        ),
+    ]
+)
+
+selecting = _all_of(
+    [
+        option(
+            "--split",
+            "splits",
+            multiple=True,
+            type=click.Choice(SPLITS),
+            help="Only this split (repeatable).",
+        ),
+        option(
+            "--license",
+            "licenses",
+            multiple=True,
+            metavar="NAME",
+            help="Only images under this licence, such as cc-by-2 (repeatable).",
+        ),
+        option(
+            "--ids",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Only these images: one a line, as 123, train/123 or train/images/123.png; - is stdin.",
+        ),
+        option(
+            "--sample", type=click.IntRange(1), metavar="N", help="Only so many of them, chosen by --seed."
+        ),
+        option("--seed", type=int, default=0, show_default=True, help="What --sample chooses by."),
+    ]
+)
+
+
+def selection_of(arguments: dict[str, Any]) -> Selection:
+    """The selection that the options of ``selecting`` ask for, taken out of click's arguments."""
+    from fdf256_fast.selection import Ids, Selection
+
+    taken = arguments.pop
+    splits, licenses, ids = taken("splits"), taken("licenses"), taken("ids")
+    return Selection(
+        frozenset(splits),
+        frozenset(licenses),
+        Ids.read(ids) if ids is not None else None,
+        taken("sample"),
+        taken("seed"),
+    )
 
 
 def _header(text: str) -> tuple[str, str]:

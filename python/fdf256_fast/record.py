@@ -24,21 +24,55 @@ if TYPE_CHECKING:
     from fdf256_fast.journal import Entry
     from fdf256_fast.workspace import Workspace
 
-__all__ = ["add_old_lines", "already_installed", "count_lines", "missing_file", "write_record"]
+__all__ = [
+    "Installed",
+    "Record",
+    "add_old_lines",
+    "already_installed",
+    "count_lines",
+    "missing_file",
+    "read_record",
+    "write_archives",
+    "write_record",
+]
 
 LINE = re.compile(rb"[0-9a-f]{64}  ([^\0\r\n\\]+)\n")
 """Names with other characters are in no archive that is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Installed:
-    """One archive in the record."""
+class Installed:
+    """One archive in the record.
+
+    ``members`` counts its files in the target, and ``of`` how many there are of it (None: all of them are in
+    the target); ``parts`` are the selections that are complete (see ``Selection.token``).
+    """
 
     digest: str
     bytes: int
     members: int | None
     verified: str
     url: str
+    of: int | None = None
+    parts: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of its files that are not forgotten are in the target."""
+        return self.of is None or self.members == self.of
+
+    def has(self, token: str) -> bool:
+        """Whether the selection ``token`` is complete."""
+        return self.is_whole or (bool(token) and token in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """``installed.json``: its archives by name, how many files the manifest has, and the catalog."""
+
+    archives: dict[str, Installed]
+    files: int
+    catalog: str = ""
 
 
 # ---- the manifest ----------------------------------------------------------------------------------
@@ -81,55 +115,76 @@ def missing_file(workspace: Workspace) -> str | None:
 # ---- the record ------------------------------------------------------------------------------------
 
 
-def write_record(workspace: Workspace, entries: Mapping[str, Entry], files: int) -> None:
-    """Bring ``installed.json`` up to date.  Raises StorageError."""
-    known = _read(workspace)
-    archives = known[0] if known is not None else {}
+def write_record(workspace: Workspace, entries: Mapping[str, Entry], files: int, catalog: str = "") -> None:
+    """Bring ``installed.json`` up to date: ``entries`` by the archives' names.  Raises StorageError."""
+    known = read_record(workspace)
+    archives = dict(known.archives) if known is not None else {}
     for name, entry in entries.items():
-        archives[name] = _Installed(
-            entry.digest, entry.total or 0, entry.members, entry.verified.partition(":")[0], entry.source
+        before = archives.get(name)
+        parts = list(entry.parts)
+        if before is not None and before.digest == entry.digest:
+            parts = [*(token for token in before.parts if token not in parts), *parts]
+        archives[name] = Installed(
+            entry.digest,
+            entry.total or 0,
+            entry.members,
+            entry.verified.partition(":")[0],
+            entry.source,
+            entry.of,
+            tuple(parts),
         )
-    record = {
-        "archives": {name: asdict(archive) for name, archive in archives.items()},
+    write_archives(workspace, Record(archives, files, catalog or (known.catalog if known else "")))
+
+
+def write_archives(workspace: Workspace, record: Record) -> None:
+    """Write ``installed.json``.  Raises StorageError."""
+    values = {
+        "archives": {name: asdict(archive) for name, archive in record.archives.items()},
         "version": 1,
-        "files": files,
+        "files": record.files,
+        "catalog": record.catalog,
         # For people; nothing is decided by it.
         "installed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    replace_file(workspace.installed, (json.dumps(record, indent=1) + "\n").encode())
+    replace_file(workspace.installed, (json.dumps(values, indent=1) + "\n").encode())
 
 
-def _read(workspace: Workspace) -> tuple[dict[str, _Installed], int] | None:
-    """The record and its number of files; None where there is none that can be used."""
+def read_record(workspace: Workspace) -> Record | None:
+    """The record; None where there is none that can be used."""
     try:
         record = json.loads(workspace.installed.read_bytes())
-        archives = {name: _Installed(**values) for name, values in record["archives"].items()}
-        files = record["files"]
-        if record["version"] != 1 or type(files) is not int:
+        archives = {
+            name: Installed(**{**values, "parts": tuple(values.get("parts", ()))})
+            for name, values in record["archives"].items()
+        }
+        files, catalog = record["files"], record.get("catalog", "")
+        if record["version"] != 1 or type(files) is not int or not isinstance(catalog, str):
             return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return (archives, files) if all(map(_is_sound, archives.values())) else None
+    return Record(archives, files, catalog) if all(map(_is_sound, archives.values())) else None
 
 
-def _is_sound(archive: _Installed) -> bool:
-    texts = (archive.digest, archive.verified, archive.url)
-    numbers = (archive.bytes, archive.members or 0)
+def _is_sound(archive: Installed) -> bool:
+    texts = (archive.digest, archive.verified, archive.url, *archive.parts)
+    numbers = (archive.bytes, archive.members or 0, archive.of or 0)
     return all(isinstance(text, str) for text in texts) and all(
         type(number) is int and 0 <= number < 1 << 63 for number in numbers
     )
 
 
 def already_installed(
-    workspace: Workspace, archives: Sequence[Archive], *, keep_archives: bool
+    workspace: Workspace, archives: Sequence[Archive], token: str = "", *, keep_archives: bool = False
 ) -> Report | None:
-    """The report of a target that is complete; None when there is something to do."""
-    record = _read(workspace)
+    """The report of a target that is complete for the selection ``token``; None when something is to do."""
+    record = read_record(workspace)
     if record is None:
         return None
-    known, files = record
+    known = record.archives
     if any(
-        archive.name not in known or known[archive.name].digest != str(archive.digest or "")
+        archive.name not in known
+        or known[archive.name].digest != str(archive.digest or "")
+        or not known[archive.name].has(token)
         for archive in archives
     ):
         return None
@@ -138,7 +193,7 @@ def already_installed(
             (workspace.archives / archive.file_name).is_file() for archive in archives
         ):
             return None
-        if missing_file(workspace) is not None or count_lines(workspace.manifest) != files:
+        if missing_file(workspace) is not None or count_lines(workspace.manifest) != record.files:
             return None
     except OSError:
         return None
@@ -154,4 +209,4 @@ def already_installed(
         )
         for name, found in ((archive.name, known[archive.name]) for archive in archives)
     ]
-    return Report(str(workspace.target), tuple(reports), files, 0.0, already_installed=True)
+    return Report(str(workspace.target), tuple(reports), record.files, 0.0, already_installed=True)

@@ -13,7 +13,12 @@ __all__ = ["ArchiveReport", "Report"]
 
 @dataclass(frozen=True, slots=True)
 class ArchiveReport:
-    """One archive: sizes in bytes; ``verified`` is md5, sha256…, crc32 (members only) or none."""
+    """One archive: sizes in bytes; ``verified`` is md5, sha256…, crc32 (members only) or none.
+
+    Of a part, ``bytes`` and ``members`` are those of the part.  ``bytes_to_fetch`` and ``requests`` are what
+    was planned when the run began, its directory aside; ``adopted`` counts files that were there without a
+    manifest and turned out to be right.
+    """
 
     name: str
     bytes: int
@@ -22,6 +27,9 @@ class ArchiveReport:
     verified: str
     url: str
     members: int | None = None
+    bytes_to_fetch: int = 0
+    requests: int = 0
+    adopted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

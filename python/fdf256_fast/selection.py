@@ -121,6 +121,21 @@ class Selection:
         """Whether whole archives are wanted (perhaps not all of them)."""
         return not self.splits and self.ids is None and self.sample is None
 
+    @property
+    def token(self) -> str:
+        """What tells this selection from others, for the record of what is installed; empty for everything.
+
+        Licences select whole archives, and so matter only to what a sample is drawn from.
+        """
+        parts = [f"split={','.join(sorted(self.splits))}"] if self.splits else []
+        if self.ids is not None:
+            listed = "\n".join("/".join(image) for image in sorted(self.ids.wanted))
+            parts.append(f"ids={hashlib.sha256(listed.encode()).hexdigest()[:16]}")
+        if self.sample is not None:
+            among = f" license={','.join(sorted(self.licenses))}" if self.licenses else ""
+            parts.append(f"sample={self.sample} seed={self.seed}{among}")
+        return " ".join(parts)
+
     def wants(self, path: str) -> bool:
         """Whether the member ``path`` is wanted, before a sample is drawn."""
         if self.splits and split_of(path) not in {None, *self.splits}:

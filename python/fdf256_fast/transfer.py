@@ -12,6 +12,7 @@ import contextlib
 import logging
 import random
 import statistics
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
 from fdf256_fast.crowd import Crowd
 from fdf256_fast.errors import Error, StorageError, TransferError
 from fdf256_fast.meter import Meter, Pacer
+from fdf256_fast.plan import joined
 from fdf256_fast.retry import Budget, Transient, Unranged, is_retried, retrying
 from fdf256_fast.sources import OriginChanged, Source, Sources
 from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
@@ -115,6 +117,8 @@ class Feed:
     holes: deque[Span] = field(default_factory=deque)
     again: deque[Span] = field(default_factory=deque)
     again_bytes: int = 0
+    _again_starts: list[int] = field(default_factory=list)
+    _again_before: list[int] = field(default_factory=list)
     flights: list[Flight] = field(default_factory=list)
     ahead_bytes: int = SPAN_BYTES_MIN
     downloaded: int = 0
@@ -127,11 +131,30 @@ class Feed:
 
     def fetch_again(self, spans: Iterable[Span]) -> None:
         """Ask for these as well, which are in ascending order: there may be very many of them."""
-        for span in spans:
-            if self.again and self.again[-1].end == span.start:
-                span = Span(self.again.pop().start, span.end)  # noqa: PLW2901
-            self.again.append(span)
-        self.again_bytes = sum(span.length for span in self.again)
+        self.again.extend(spans)
+        before = 0
+        for span in self.again:
+            self._again_starts.append(span.start)
+            self._again_before.append(before)
+            before += span.length
+        self.again_bytes = before
+        self._again_before.append(before)
+
+    def again_done(self, frontier: int) -> int:
+        """How many of the bytes that were to be fetched again lie below ``frontier``."""
+        number = bisect_right(self._again_starts, frontier)
+        if number == 0:
+            return 0
+        before, after = self._again_before[number - 1 : number + 1]
+        return min(after, before + frontier - self._again_starts[number - 1])
+
+    def again_ahead(self, frontier: int) -> int:
+        """How many of them have been asked for, and lie above ``frontier``.
+
+        Their offsets do not tell: members that are wanted may be far apart.
+        """
+        asked = self._again_before[-1] - self.again_bytes if self._again_before else 0
+        return asked - self.again_done(frontier)
 
     @property
     def remaining(self) -> int:
@@ -380,7 +403,8 @@ class Transfer:
         if feed.holes:
             return _cut(feed.holes, length)
         frontier = self.engine.status(feed.number)[1]
-        if feed.again and feed.again[0].start < frontier + feed.ahead_bytes:
+        ahead = feed.again_ahead(frontier) if feed.again else 0
+        if feed.again and (ahead < feed.ahead_bytes or feed.again[0].start <= frontier):
             span = _cut(feed.again, length)
             feed.again_bytes -= span.length
             return span
@@ -483,7 +507,8 @@ class Transfer:
         return not self.engine.missing(feed.number, flight.position, flight.span.end)
 
     async def _fetch_missing(self, feed: Feed, flight: Flight, source: Source, receiver: Receiver) -> None:
-        for start, end in self.engine.missing(feed.number, flight.position, flight.span.end):
+        missing = self.engine.missing(feed.number, flight.position, flight.span.end)
+        for start, end in joined(missing):
             flight.position = start
             if source.path is None:
                 await self._request(feed, flight, source, Span(start, end), receiver)

@@ -44,6 +44,10 @@ class Workspace:
         """Unpacked files of archive ``name`` that are not visible yet."""
         return self.home / "staging" / name
 
+    def spare(self, name: str) -> Path:
+        """Unpacked files of archive ``name`` that an earlier call wanted and this one does not."""
+        return self.home / "staging" / f"{name}~spare"
+
     @property
     def manifest(self) -> Path:
         """One SHA-256 per published file, for ``sha256sum -c`` in the target."""
@@ -60,12 +64,22 @@ class Workspace:
         return self.home / "installed.json"
 
     @property
+    def sizes(self) -> Path:
+        """Bytes of each file of the manifest, for a look that reads none of them."""
+        return self.home / "SIZES"
+
+    @property
+    def forgotten(self) -> Path:
+        """Images that are to stay out, one path a line; outlives every run."""
+        return self.home / "forgotten"
+
+    @property
     def archives(self) -> Path:
         """Where ``--keep-archives`` keeps them."""
         return self.home / "archives"
 
     def records(self, name: str) -> Path:
-        """The members' SHA-256 of archive ``name``, 32 bytes each."""
+        """The members' SHA-256 of archive ``name``, a record each."""
         return self.home / "records" / name
 
     def end(self, name: str) -> Path:
@@ -114,6 +128,7 @@ class Workspace:
     def forget_archive(self, name: str, file_name: str) -> None:
         """Drop all that was had of archive ``name``, its unpacked files too.  Raises StorageError."""
         shutil.rmtree(self.staging(name), ignore_errors=True)
+        shutil.rmtree(self.spare(name), ignore_errors=True)
         paths = [
             self.records(name),
             self.spool(name),

@@ -7,6 +7,7 @@ mod extraction;
 mod receiver;
 mod untar;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fdf256_core::digest::Algorithm;
 use fdf256_core::engine::{self, Event, Spec, UNKNOWN_BYTES, UnpackSpec};
-use fdf256_core::{manifest, policy, slab, space, staging, zip};
+use fdf256_core::{manifest, policy, slab, space, staging, survey, zip};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -94,8 +96,33 @@ impl Directory {
         members.into_iter().filter(|&index| index < self.0.len()).map(|index| self.0.extent(index)).collect()
     }
 
-    fn disk_bytes(&self, py: Python<'_>, block_bytes: u64) -> u64 {
-        py.detach(|| space::disk_bytes(&self.0, block_bytes))
+    fn names(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| (0..self.0.len()).map(|index| self.0.entry(index).name()).collect())
+    }
+
+    #[pyo3(signature = (block_bytes, members=None))]
+    fn disk_bytes(&self, py: Python<'_>, block_bytes: u64, members: Option<Vec<usize>>) -> PyResult<u64> {
+        let members = members.map(|members| self.sound(members)).transpose()?;
+        Ok(py.detach(|| space::disk_bytes(&self.0, members.as_deref(), block_bytes)))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "arguments of one Python call")]
+    fn survey(
+        &self,
+        py: Python<'_>,
+        job: &Job,
+        members: Vec<usize>,
+        target: PathBuf,
+        manifest: Option<PathBuf>,
+        damaged: HashSet<String>,
+        records: PathBuf,
+    ) -> PyResult<(Vec<usize>, Vec<usize>, Vec<usize>)> {
+        let (job, members) = (job.0.clone(), self.sound(members)?);
+        py.detach(|| {
+            survey::survey(&self.0, &members, &target, manifest.as_deref(), &damaged, &records, &job)
+        })
+        .map(|found| (found.listed, found.broken, found.unlisted))
+        .map_err(|error| to_python(py, error))
     }
 
     fn spool_bytes(&self, py: Python<'_>, window_bytes: u64) -> u64 {
@@ -128,14 +155,30 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Numbers of members, which must be some of this archive's.
+    fn sound(&self, members: Vec<usize>) -> PyResult<Vec<usize>> {
+        if members.is_sorted() && members.last().is_none_or(|&last| last < self.0.len()) {
+            Ok(members)
+        } else {
+            Err(PyValueError::new_err(
+                "members must be numbers of this archive's members, in ascending order",
+            ))
+        }
+    }
+}
+
 #[pyclass(frozen, module = "fdf256_fast._core")]
 struct Staging(Arc<staging::Staging>);
 
 #[pymethods]
 impl Staging {
     #[new]
-    fn new(py: Python<'_>, root: PathBuf) -> PyResult<Self> {
-        let opened = py.detach(|| staging::Staging::open(&root));
+    #[pyo3(signature = (root, *, read_only=false))]
+    fn new(py: Python<'_>, root: PathBuf, read_only: bool) -> PyResult<Self> {
+        let opened = py.detach(|| {
+            if read_only { Ok(staging::Staging::read_only(&root)) } else { staging::Staging::open(&root) }
+        });
         opened.map(|staging| Self(Arc::new(staging))).map_err(|error| to_python(py, error))
     }
 }
@@ -191,7 +234,7 @@ impl Engine {
         self.0.lost(archive)
     }
 
-    #[pyo3(signature = (directory, staging, records, workers, *, saved=None, thorough=false))]
+    #[pyo3(signature = (directory, staging, records, workers, *, saved=None, members=None, thorough=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python call")]
     fn recheck(
         &self,
@@ -201,13 +244,18 @@ impl Engine {
         records: PathBuf,
         workers: usize,
         saved: Option<String>,
+        members: Option<Vec<usize>>,
         thorough: bool,
     ) -> PyResult<(Vec<usize>, usize)> {
+        let members = members.map(|members| directory.get().sound(members)).transpose()?;
         let (directory, staging) = (Arc::clone(&directory.get().0), Arc::clone(&staging.get().0));
         py.detach(|| {
             let unpacked =
                 engine::Unpacked { directory: &directory, staging: &staging, records: &records, workers };
-            self.0.recheck(&unpacked, saved.as_deref(), thorough)
+            match members {
+                Some(members) => self.0.recheck_members(&unpacked, &members, thorough),
+                None => self.0.recheck(&unpacked, saved.as_deref(), thorough),
+            }
         })
         .map(|lost| (lost.members, lost.unrecorded))
         .map_err(|error| to_python(py, error))
@@ -297,12 +345,25 @@ fn hash_file(py: Python<'_>, job: &Job, path: PathBuf, algorithm: &str) -> PyRes
 
 /// Writes the manifest of all archives; returns the number of files.
 #[pyfunction]
-fn write_manifest(py: Python<'_>, path: PathBuf, parts: Vec<(Py<Directory>, PathBuf)>) -> PyResult<u64> {
-    let shared: Vec<_> =
-        parts.into_iter().map(|(directory, records)| (Arc::clone(&directory.get().0), records)).collect();
+fn write_manifest(
+    py: Python<'_>,
+    path: PathBuf,
+    parts: Vec<(Py<Directory>, PathBuf, Option<Vec<usize>>)>,
+) -> PyResult<u64> {
+    let mut shared = Vec::new();
+    for (directory, records, members) in parts {
+        let members = members.map(|members| directory.get().sound(members)).transpose()?;
+        shared.push((Arc::clone(&directory.get().0), records, members));
+    }
     py.detach(|| {
-        let parts: Vec<_> =
-            shared.iter().map(|(directory, records)| (&**directory, records.as_path())).collect();
+        let parts: Vec<_> = shared
+            .iter()
+            .map(|(directory, records, members)| manifest::Part {
+                directory,
+                records,
+                members: members.as_deref(),
+            })
+            .collect();
         manifest::write(&path, &parts)
     })
     .map_err(|error| to_python(py, error))

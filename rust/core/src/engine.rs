@@ -168,6 +168,19 @@ impl Engine {
         unpacked.recheck(below, thorough, &self.shared.job)
     }
 
+    /// The same for some members, in ascending order.
+    ///
+    /// # Errors
+    /// `Storage`, `Cancelled`.
+    pub fn recheck_members(
+        &self,
+        unpacked: &Unpacked<'_>,
+        members: &[usize],
+        thorough: bool,
+    ) -> Result<Lost> {
+        unpacked.recheck_members(members, thorough, &self.shared.job)
+    }
+
     /// Takes the chunk of `archive` at `offset`.
     pub fn write(&self, archive: usize, offset: u64, data: &Bytes) {
         let mut state = self.shared.lock();

@@ -28,6 +28,7 @@ pub mod slab;
 pub mod space;
 pub mod staging;
 pub mod stream;
+pub mod survey;
 pub mod tar;
 pub mod tar_header;
 pub mod unpack;

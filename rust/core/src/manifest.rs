@@ -67,20 +67,30 @@ fn check(index: usize, sha256: &Sha256Bytes) -> [u8; 4] {
     crc32.finalize().to_le_bytes()
 }
 
-/// Writes the manifest of everything that `parts` (directory and records of each archive) hold, in the
-/// form that `sha256sum -c` reads; returns the number of files.
+/// What one archive adds to the manifest.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    pub directory: &'a Directory,
+    pub records: &'a Path,
+    /// Only these members, in ascending order; without it all.
+    pub members: Option<&'a [usize]>,
+}
+
+/// Writes the manifest of everything that `parts` hold, in the form that `sha256sum -c` reads; returns the
+/// number of files.
 ///
 /// # Errors
 /// `Storage`; `Member` when its record is missing.
-pub fn write(path: &Path, parts: &[(&Directory, &Path)]) -> Result<u64> {
+pub fn write(path: &Path, parts: &[Part<'_>]) -> Result<u64> {
     let refused = |source: std::io::Error| Error::storage("write", path, &source);
     let mut options = File::options();
     options.write(true).create(true).truncate(true);
     let mut out = BufWriter::new(no_links(&mut options).open(path).map_err(refused)?);
     let mut files = 0;
-    for (directory, records) in parts {
+    for Part { directory, records, members } in parts {
         let records = Records::open(records, true)?;
-        for index in 0..directory.len() {
+        let all = 0..if members.is_some() { 0 } else { directory.len() };
+        for index in all.chain(members.unwrap_or_default().iter().copied()) {
             let entry = directory.entry(index);
             let Some(sha256) = records.get(index) else {
                 return Err(directory.refuse_member(&entry, "its record is missing; run the command again"));

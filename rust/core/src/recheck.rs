@@ -44,8 +44,16 @@ impl Unpacked<'_> {
     /// # Errors
     /// `Storage`, `Cancelled`.
     pub fn recheck(&self, below: u64, thorough: bool, job: &Job) -> Result<Lost> {
-        let members = self.members_below(below);
-        if members == 0 {
+        let members: Vec<usize> = (0..self.members_below(below)).collect();
+        self.recheck_members(&members, thorough, job)
+    }
+
+    /// The same for `members`, in ascending order.
+    ///
+    /// # Errors
+    /// `Storage`, `Cancelled`.
+    pub fn recheck_members(&self, members: &[usize], thorough: bool, job: &Job) -> Result<Lost> {
+        if members.is_empty() {
             return Ok(Lost::default());
         }
         let records = Records::open(self.records, true)?;
@@ -54,10 +62,7 @@ impl Unpacked<'_> {
             for _ in 0..self.workers.max(1) {
                 scope.spawn(|| {
                     loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        if index >= members {
-                            return;
-                        }
+                        let Some(&index) = members.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
                         match self.look_at(index, &records, thorough, job) {
                             Ok(State::Sound) => {}
                             Ok(State::Lost(recorded)) => {
@@ -66,7 +71,7 @@ impl Unpacked<'_> {
                             }
                             Err(error) => {
                                 found.lock().unwrap_or_else(PoisonError::into_inner).1 = Err(error);
-                                next.store(members, Ordering::Relaxed);
+                                next.store(members.len(), Ordering::Relaxed);
                             }
                         }
                     }

@@ -6,11 +6,13 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::zip::{Directory, Method};
 
-/// Bytes that the members' files take on a disk that gives space in blocks of `block_bytes`.
+/// Bytes that the files of `members` (without it: of all) take on a disk that gives space in blocks of
+/// `block_bytes`.
 #[must_use]
-pub fn disk_bytes(directory: &Directory, block_bytes: u64) -> u64 {
+pub fn disk_bytes(directory: &Directory, members: Option<&[usize]>, block_bytes: u64) -> u64 {
     let block_bytes = block_bytes.max(1);
-    (0..directory.len())
+    let all = 0..if members.is_some() { 0 } else { directory.len() };
+    all.chain(members.unwrap_or_default().iter().copied())
         .map(|index| directory.entry(index).bytes.div_ceil(block_bytes).saturating_mul(block_bytes))
         .fold(0, u64::saturating_add)
 }

@@ -27,6 +27,8 @@ pub struct Staging {
     root: PathBuf,
     handles: Mutex<HashMap<String, Arc<OwnedFd>>>,
     handles_max: usize,
+    /// Nothing is made or removed: somebody's own folder.
+    read_only: bool,
 }
 
 impl Staging {
@@ -36,10 +38,25 @@ impl Staging {
     /// `Storage`.
     pub fn open(root: &Path) -> Result<Self> {
         std::fs::create_dir_all(root).map_err(|source| Error::storage("create folder", root, &source))?;
-        let staging =
-            Self { root: root.to_owned(), handles: Mutex::default(), handles_max: affordable_handles() };
+        let staging = Self {
+            root: root.to_owned(),
+            handles: Mutex::default(),
+            handles_max: affordable_handles(),
+            read_only: false,
+        };
         staging.directory("")?;
         Ok(staging)
+    }
+
+    /// A folder that is only looked at, such as an installed tree; it need not be there.
+    #[must_use]
+    pub fn read_only(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            handles: Mutex::default(),
+            handles_max: affordable_handles(),
+            read_only: true,
+        }
     }
 
     #[must_use]
@@ -113,8 +130,11 @@ impl Staging {
         regular.then(|| u64::try_from(stat.st_size).ok()).flatten()
     }
 
-    /// Removes `name` if it is there.
+    /// Removes `name` if it is there; leaves it in a folder that is only looked at.
     pub fn remove(&self, name: &str) {
+        if self.read_only {
+            return;
+        }
         let (parent, leaf) = split(name);
         if let Ok(directory) = self.directory(parent) {
             // What cannot be removed is replaced by `create` or reported there.
@@ -134,10 +154,12 @@ impl Staging {
         } else {
             let (parent, leaf) = split(name);
             let parent = self.directory(parent)?;
-            match mkdirat(&*parent, leaf, Mode::from_raw_mode(0o777)) {
-                Ok(()) | Err(Errno::EXIST) => openat(&*parent, leaf, flags, Mode::empty()),
-                Err(errno) => Err(errno),
-            }
+            let make = || match mkdirat(&*parent, leaf, Mode::from_raw_mode(0o777)) {
+                Err(errno) if errno != Errno::EXIST => Err(errno),
+                _ => Ok(()),
+            };
+            if self.read_only { Ok(()) } else { make() }
+                .and_then(|()| openat(&*parent, leaf, flags, Mode::empty()))
         };
         let handle = Arc::new(opened.map_err(|errno| self.refused("create folder", name, errno))?);
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);

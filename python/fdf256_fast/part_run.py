@@ -1,0 +1,432 @@
+"""Some members of one archive: those that are wanted and not had yet, wherever they may be had from.
+
+A member may be in the target already (the manifest says so, and its size is right), may lie there without a
+manifest (its CRC-32 is right: it is adopted), or may wait in staging since an earlier call.  Only the rest is
+fetched.  Each member that is done has its record, so that an interrupted part needs no other state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from fdf256_fast._core import Staging
+from fdf256_fast.archive_run import ArchiveRun, Shared
+from fdf256_fast.durable import storing
+from fdf256_fast.forgotten import is_forgotten
+from fdf256_fast.plan import join, requests
+from fdf256_fast.progress import ArchiveProgress
+from fdf256_fast.report import ArchiveReport
+from fdf256_fast.sources import Source, Sources
+from fdf256_fast.space import Need, block_bytes
+from fdf256_fast.watch import in_job, in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from fdf256_fast._core import Directory
+    from fdf256_fast.catalog import Archive
+    from fdf256_fast.spans import Span
+    from fdf256_fast.transfer import Feed
+
+__all__ = ["PartRun", "Tree", "archive_of", "part_key"]
+
+Wants: TypeAlias = "Callable[[str], bool]"
+"""Whether a path is wanted."""
+
+_PART = "~part"
+"""Not allowed in an archive's name."""
+
+STATE = "part"
+"""In place of the core's state: the records are all that a part needs."""
+
+
+def part_key(name: str) -> str:
+    """What a part of archive ``name`` is called in journal and workspace."""
+    return name + _PART
+
+
+def archive_of(key: str) -> str:
+    """The name of the archive that ``key`` is, or is a part of."""
+    return key.removesuffix(_PART)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What is known of the target before the run.
+
+    ``manifest`` is None where it does not vouch for this archive; ``verified`` is how the archive's files in
+    it were verified, empty if they are not known.  Files in ``damaged`` do not count as there.  ``forgotten``
+    are never wanted.  With ``is_dry`` files are not read.
+    """
+
+    target: Path
+    manifest: Path | None = None
+    verified: str = ""
+    damaged: frozenset[str] = frozenset()
+    forgotten: frozenset[str] = frozenset()
+    is_dry: bool = False
+
+
+@dataclass(slots=True)
+class _Part:
+    """Members by number, each list in ascending order.
+
+    ``files`` are the wanted ones.  Of all files of the archive, ``listed`` are in the target; of the wanted,
+    ``adopted`` are too, ``missing`` must be fetched.  ``is_new`` where any of the wanted ones has no SHA-256
+    in the manifest that it must have.
+    """
+
+    files: list[int]
+    listed: set[int]
+    adopted: list[int]
+    missing: list[int]
+    is_new: bool
+    of: int
+    """Files of this archive that are not forgotten."""
+    spans: list[Span] = field(default_factory=list)
+    bytes: int = 0
+    missing_bytes: int = 0
+    members: int = 0
+    """Files of this archive in the target after the run."""
+
+
+class PartRun(ArchiveRun):
+    """One archive of which some members are wanted; :meth:`settle` comes between ``prepare`` and ``run``."""
+
+    def __init__(self, archive: Archive, sources: Sources, shared: Shared, tree: Tree) -> None:
+        super().__init__(archive, sources, shared, part_key(archive.name))
+        self._tree = tree
+        self._wants: Wants = lambda _: True
+        self._part: _Part | None = None
+        self._feed_again: Feed | None = None
+        self._local: Source | None = None
+        self._streamed = ""
+
+    # ---- what the caller does ----------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Learn the archive's members.  Raises what the network and the archive raise."""
+        if self._entry.identity != self._identity:
+            await self._forget("the catalog has another digest for it now")
+        elif self._entry.is_fresh:
+            await in_thread(self._shared.workspace.forget_archive, self.key, self._file_name)
+        # Of a run that was ended while it published: staging says what is left of it.
+        self._entry.verified = ""
+        await in_thread(self._take_back_spare)
+        await self._repeat(self._learn)
+
+    async def settle(self, wants: Wants) -> None:
+        """Find out which of the wanted members are had.  Raises StorageError."""
+        self._wants = wants
+        await self._repeat(self._look)
+
+    async def names(self) -> list[str]:
+        """The paths of the archive's files that are not forgotten."""
+        assert self.directory is not None
+        found = await in_thread(self.directory.names)
+        forgotten = self._tree.forgotten
+        return [name for name in found if not name.endswith("/") and not is_forgotten(name, forgotten)]
+
+    async def found(self) -> tuple[list[str], list[str]]:
+        """After ``settle``: the paths of the wanted files that are in the target, and of the others."""
+        assert self.directory is not None
+        assert self._part is not None
+        names, part = await in_thread(self.directory.names), self._part
+        here = part.listed.union(part.adopted)
+        return [names[index] for index in part.files if index in here], [
+            names[index] for index in part.files if index not in here
+        ]
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether every file of the archive is wanted and none is had, so that all of it can be fetched."""
+        part = self._part
+        directory = self.directory
+        return (
+            part is not None
+            and directory is not None
+            and self._local is None
+            and len(part.files) == len(part.missing) == directory.files
+            and not part.listed
+            and not self._tree.damaged
+        )
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether any of its files is."""
+        return self._part is not None and bool(self._part.files)
+
+    async def run(self) -> None:
+        """Get, check and unpack what is missing.  Raises IntegrityError, TransferError, StorageError."""
+        await self._repeat(self._get_part)
+        part = self._part
+        assert part is not None
+        entry = self._entry
+        entry.verified = self._verified_by(part)
+        entry.digest = str(self.archive.digest or "")
+        entry.members, entry.of = part.members, part.of
+        if self._local is not None and self._local.path is not None:
+            with storing("remove", self._local.path):
+                await in_thread(self._local.path.unlink, missing_ok=True)
+        await self._shared.save()
+
+    def finished_parts(self, token: str) -> None:
+        """The selection ``token`` is complete with this run."""
+        self._entry.parts = [token] if token else []
+
+    def save(self) -> None:
+        """Nothing to bring up to date: the records are the state."""
+
+    def set_aside(self) -> None:
+        """Move what lies in staging and is not wanted out of the way.  Raises StorageError."""
+        assert self.directory is not None
+        staging = self._shared.workspace.staging(self.key)
+        spare = self._shared.workspace.spare(self.key)
+        with storing("move", spare):
+            _move_files(staging, spare, lambda path: not self._wants(path))
+
+    @property
+    def frontier(self) -> int:
+        """Bytes of the part that are done with."""
+        if self._number is None or self._feed_again is None:
+            return super().frontier
+        return self._feed_again.again_done(super().frontier)
+
+    @property
+    def need(self) -> Need:
+        """What the missing members will take on disk."""
+        directory, part = self.directory, self._part
+        if directory is None or part is None:
+            return Need(0, 0)
+        block = block_bytes(self._shared.workspace.home)
+        needed = directory.disk_bytes(block, part.missing)
+        if part.missing:
+            needed += directory.spool_bytes(self._shared.limits.memory_bytes)
+        return Need(needed, len(part.missing))
+
+    @property
+    def progress(self) -> ArchiveProgress:
+        """Where it stands; sizes are those of the part."""
+        part = self._part
+        if part is None:
+            return super().progress
+        had = part.bytes - part.missing_bytes
+        files, done = len(part.files), len(part.files) - len(part.missing)
+        arrived = verified = part.missing_bytes if self._entry.verified else 0
+        if self._feed_again is not None and self._number is not None and not self._entry.verified:
+            arrived, _, unpacked, _ = self._shared.engine.status(self._number)
+            done += unpacked
+            verified = min(self.frontier, arrived)
+        elif self._entry.verified:
+            done = files
+        state = "done" if self._entry.verified else "receiving" if self._feed_again else "waiting"
+        return ArchiveProgress(
+            self.archive.name,
+            part.bytes,
+            had + min(arrived, part.missing_bytes),
+            had,
+            had + min(verified, part.missing_bytes),
+            files,
+            done,
+            state,
+        )
+
+    @property
+    def report(self) -> ArchiveReport:
+        """What became of it; sizes are those of the part."""
+        whole = super().report
+        part = self._part
+        if part is None:
+            return whole
+        return ArchiveReport(
+            name=whole.name,
+            bytes=part.bytes,
+            bytes_downloaded=whole.bytes_downloaded,
+            bytes_resumed=part.bytes - part.missing_bytes,
+            verified=whole.verified,
+            url=whole.url,
+            members=len(part.files),
+            bytes_to_fetch=sum(span.length for span in part.spans),
+            requests=requests(part.spans),
+            adopted=len(part.adopted),
+        )
+
+    @property
+    def manifest_part(self) -> tuple[Directory, Path, list[int] | None] | None:
+        """Directory, records, and the members that the manifest does not have yet."""
+        if self.directory is None or self._part is None:
+            return None
+        fresh = [index for index in self._part.files if index not in self._part.listed]
+        return self.directory, self._shared.workspace.records(self.key), fresh
+
+    # ---- what is had -------------------------------------------------------------------------------
+
+    async def _learn(self) -> None:
+        await self._read_directory()
+        if self.directory is None:
+            _, self._local, computed = await self._spooled()
+            self._streamed = computed or ""
+
+    async def _look(self) -> None:
+        if self.directory is None:
+            await self._learn()
+        directory = self.directory
+        assert directory is not None
+        names = await in_thread(directory.names)
+        forgotten = self._tree.forgotten
+        everything = [
+            index
+            for index, name in enumerate(names)
+            if not name.endswith("/") and not is_forgotten(name, forgotten)
+        ]
+        files = [index for index in everything if self._wants(names[index])]
+        listed, broken, unlisted = await self._survey(directory, everything)
+        wanted = set(files)
+        adopted = await self._adopt(directory, [index for index in unlisted if index in wanted])
+        had = {*listed, *adopted}
+        rest = [index for index in files if index not in had]
+        missing = await self._unstaged(directory, self._with_folders(names, files, rest))
+        extents = directory.extents(missing)
+        self._part = _Part(
+            files=files,
+            listed=set(listed),
+            adopted=adopted,
+            missing=missing,
+            is_new=bool(wanted - set(listed) - set(broken)),
+            of=len(everything),
+            spans=join(extents),
+            bytes=sum(end - start for start, end in directory.extents(files)),
+            missing_bytes=sum(end - start for start, end in extents),
+            members=len(had | wanted),
+        )
+
+    @staticmethod
+    def _with_folders(names: Sequence[str], files: Sequence[int], rest: list[int]) -> list[int]:
+        """``rest``, and the archive's folders too if all of its files are wanted: some may be empty."""
+        folders = [index for index, name in enumerate(names) if name.endswith("/")]
+        return sorted([*rest, *folders]) if rest and len(files) + len(folders) == len(names) else rest
+
+    async def _survey(self, directory: Directory, files: list[int]) -> tuple[list[int], list[int], list[int]]:
+        tree = self._tree
+        records = self._shared.workspace.records(self.key)
+        job = self._shared.job
+        arguments = (job, files, tree.target, tree.manifest, tree.damaged, records)
+        return await in_job(job, directory.survey, *arguments)
+
+    async def _adopt(self, directory: Directory, members: list[int]) -> list[int]:
+        """Which of these, that lie in the target without a manifest, are what they should be."""
+        if not members or self._tree.is_dry:
+            return members
+        self._shared.transfer.tell(
+            f"{self.archive.name}: reading {len(members)} files that are there already, to see whether they "
+            "are right"
+        )
+        target = Staging(self._tree.target, read_only=True)
+        wrong = set(await self._recheck_members(directory, target, members, thorough=True))
+        return [index for index in members if index not in wrong]
+
+    async def _unstaged(self, directory: Directory, members: list[int]) -> list[int]:
+        """Which of these are not in staging."""
+        if not members:
+            return []
+        entry = self._entry
+        staging = await in_thread(Staging, self._shared.workspace.staging(self.key))
+        missing = await self._recheck_members(directory, staging, members, thorough=entry.doubtful)
+        entry.doubtful = False
+        if entry.state != STATE:
+            # From now on only the very same directory will do.
+            entry.state = STATE
+            await self._shared.save()
+        return missing
+
+    async def _recheck_members(
+        self, directory: Directory, folder: Staging, members: list[int], *, thorough: bool
+    ) -> list[int]:
+        shared = self._shared
+        recheck = partial(
+            shared.engine.recheck,
+            directory,
+            folder,
+            shared.workspace.records(self.key),
+            shared.limits.worker_threads,
+            members=members,
+            thorough=thorough,
+        )
+        return (await in_thread(recheck))[0]
+
+    def _verified_by(self, part: _Part) -> str:
+        """How this archive's files in the target are verified now, all of them."""
+        if not part.is_new and self._tree.verified:
+            # What was fetched again had to become what it was.
+            return self._tree.verified
+        if self._streamed and not part.listed and not part.adopted:
+            return self._streamed
+        return "crc32"
+
+    # ---- the bytes ---------------------------------------------------------------------------------
+
+    async def _get_part(self) -> None:
+        if self.directory is None:
+            await self._look()
+        directory, part = self.directory, self._part
+        assert directory is not None
+        assert part is not None
+        if not part.missing:
+            return
+        workspace, shared = self._shared.workspace, self._shared
+        staging = await in_thread(Staging, workspace.staging(self.key))
+        unpack = (directory, staging, workspace.records(self.key), workspace.spool(self.key))
+        number = await in_thread(
+            partial(
+                shared.engine.add,
+                self.archive.name,
+                directory.total,
+                shared.limits.memory_bytes,
+                unpack=unpack,
+                redo=part.missing,
+            )
+        )
+        feed = self._feed(number, directory.total, cursor=directory.total, end=directory.total)
+        if self._local is not None:
+            feed.sources = Sources([self._local])
+        feed.fetch_again(part.spans)
+        self._number, self._feed_again = number, feed
+        try:
+            await self._serve(feed)
+        except BaseException:
+            # What is done has its record; another try looks for it again.
+            self._number = self._feed_again = None
+            raise
+
+    async def _forget(self, reason: str) -> None:
+        await super()._forget(reason)
+        self._part = self._feed_again = self._local = None
+        self._streamed = ""
+
+    # ---- what an earlier call wanted ---------------------------------------------------------------
+
+    def _take_back_spare(self) -> None:
+        spare, staging = self._shared.workspace.spare(self.key), self._shared.workspace.staging(self.key)
+        with storing("move", spare):
+            _move_files(spare, staging, lambda _: True)
+            for path in self._tree.forgotten:
+                (staging / path).unlink(missing_ok=True)
+
+
+def _move_files(source: Path, goal: Path, chosen: Wants) -> None:
+    """Move the files in ``source`` whose relative paths are ``chosen`` to the same places in ``goal``."""
+    for folder, _, names in os.walk(source, topdown=False):
+        inside = os.path.relpath(folder, source)
+        for name in names:
+            path = name if inside == "." else f"{inside}/{name}"
+            if chosen(path):
+                to = goal / path
+                to.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(f"{folder}/{name}", to)  # noqa: PTH105 - there may be very many of them
+        with contextlib.suppress(OSError):  # not empty
+            os.rmdir(folder)  # noqa: PTH106
