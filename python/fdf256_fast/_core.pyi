@@ -149,8 +149,9 @@ class Engine:
         arrive; ``file`` where the bytes themselves go; ``digest`` algorithm and expected value; ``unpack``
         the directory, the staging folder, the file for the members' SHA-256 records and the one for the
         compressed bytes of a member larger than the window; ``untar`` in its place for a tar or a plain
-        file; ``saved`` what ``save`` returned in an earlier run.  With ``thorough`` what it claims of files is read and proven first.  With ``redo`` only these
-        members (in ascending order) are wanted, and must become the files that their records name.
+        file; ``saved`` what ``save`` returned in an earlier run.  With ``thorough`` what it claims of files
+        is read and proven first.  With ``redo`` only these members (in ascending order) are wanted, and
+        must become the files that their records name.
 
         Raises ValueError when ``saved`` cannot be taken up, StorageError when a file cannot be opened.
         """
@@ -300,15 +301,19 @@ class Untar:
         policy: Policy,
         plain: str | None = None,
     ) -> Untar: ...
-    def look_at(self, job: Job, archive: str, workers: int, *, thorough: bool = False) -> tuple[int, int]:
-        """Takes the names of what is unpacked already; returns files and their bytes.
+    def look_at(
+        self, job: Job, archive: str, workers: int, *, thorough: bool = False, without: set[str] = ...
+    ) -> tuple[int, int]:
+        """Takes the names of what is unpacked already, ``without`` aside; returns files and their bytes.
 
         Sizes are looked at, with ``thorough`` every byte.  Raises ValueError when something is gone or
         damaged, StorageError, CancelledError.
         """
 
-def append_sums(path: _Path, records: _Path) -> int:
+def append_sums(path: _Path, records: _Path, without: set[str] = ...) -> int:
     """Adds to a manifest the ``sha256sum -c`` lines of an :class:`Untar`'s list; returns how many.
+
+    Those for the paths in ``without`` are left out.
 
     Raises StorageError, or ValueError when the list is damaged.
     """

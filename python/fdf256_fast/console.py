@@ -698,9 +698,11 @@ def print_plan(report: Mapping[str, object], console: Console | None = None) -> 
     def total(field: str) -> int:
         return int(sum(_number(archive.get(field)) for archive in archives))
 
+    counts = [archive.get("members") for archive in archives]
     rows = zip(
         [archive.get("name", "") for archive in archives],
-        [f"{_number(archive.get('members')):,.0f}" for archive in archives],
+        # A tar does not say in advance what is in it.
+        ["?" if count is None else f"{_number(count):,.0f}" for count in counts],
         _sizes(archives, "bytes"),
         _sizes(archives, "bytes_to_fetch"),
         [f"{_number(archive.get('requests')):,.0f}" for archive in archives],

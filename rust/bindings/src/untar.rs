@@ -1,10 +1,11 @@
 //! What has no directory: tars and plain files.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use fdf256_core::listing;
-use fdf256_core::untar::UntarSpec;
+use fdf256_core::untar::{Scope, UntarSpec};
 use pyo3::prelude::*;
 
 use crate::errors::to_python;
@@ -30,7 +31,7 @@ impl Untar {
         Self(UntarSpec { staging, records, names, number, policy: policy.0, plain })
     }
 
-    #[pyo3(signature = (job, archive, workers, *, thorough=false))]
+    #[pyo3(signature = (job, archive, workers, *, thorough=false, without=HashSet::new()))]
     fn look_at(
         &self,
         py: Python<'_>,
@@ -38,9 +39,11 @@ impl Untar {
         archive: &str,
         workers: usize,
         thorough: bool,
+        without: HashSet<String>,
     ) -> PyResult<(u64, u64)> {
         let job = job.0.clone();
-        py.detach(|| self.0.look_at(archive, u64::MAX, thorough, workers, &job))
+        let scope = Scope { thorough, workers, without, ..Scope::default() };
+        py.detach(|| self.0.look_at(archive, &scope, &job))
             .map(|found| (found.files, found.bytes))
             .map_err(|error| to_python(py, error))
     }
@@ -48,6 +51,12 @@ impl Untar {
 
 /// Adds the files of a listing to a manifest; returns how many.
 #[pyfunction]
-pub(crate) fn append_sums(py: Python<'_>, path: PathBuf, records: PathBuf) -> PyResult<u64> {
-    py.detach(|| listing::append_sums(&path, &records)).map_err(|error| to_python(py, error))
+#[pyo3(signature = (path, records, without=HashSet::new()))]
+pub(crate) fn append_sums(
+    py: Python<'_>,
+    path: PathBuf,
+    records: PathBuf,
+    without: HashSet<String>,
+) -> PyResult<u64> {
+    py.detach(|| listing::append_sums(&path, &records, &without)).map_err(|error| to_python(py, error))
 }

@@ -2,6 +2,7 @@
 //!
 //! `<CRC-32 of the rest> <SHA-256 or - for a folder> <bytes> <name>`; a line that is torn or changed is none.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -176,17 +177,18 @@ pub(crate) fn hash(staging: &Staging, name: &str, bytes: u64, job: &Job) -> Resu
     Ok(matches!(read, Ok(count) if count == bytes).then_some(hasher))
 }
 
-/// Adds the files of the listing at `records` to the manifest at `path`; returns how many.
+/// Adds the files of the listing at `records`, but for those in `without`, to the manifest at `path`; returns
+/// how many.
 ///
 /// # Errors
 /// `Storage`, `Unusable`.
-pub fn append_sums(path: &Path, records: &Path) -> Result<u64> {
+pub fn append_sums(path: &Path, records: &Path, without: &HashSet<String>) -> Result<u64> {
     let refused = |source: std::io::Error| Error::storage("write", path, &source);
     let lines = read(records, u64::MAX)?;
     let mut options = File::options();
     let mut out = BufWriter::new(no_links(options.append(true)).open(path).map_err(refused)?);
     let mut files = 0;
-    for line in &lines {
+    for line in lines.iter().filter(|line| !without.contains(&line.name)) {
         if let Some(sha256) = &line.sha256 {
             writeln!(out, "{sha256}  {}", line.name).map_err(refused)?;
             files += 1;

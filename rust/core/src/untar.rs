@@ -3,6 +3,7 @@
 //! Neither says in advance what lies where, and a tar's members have no checksums of their own.  So the bytes
 //! go by once, in order; what they were is known when the archive's digest is.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
@@ -123,7 +124,7 @@ impl Untar {
         job: &Job,
     ) -> Result<Self> {
         let unusable = |what: &str| Error::Unusable(format!("{archive}: {what}"));
-        let found = spec.look_at(archive, saved.listing_bytes, thorough, 1, job)?;
+        let found = spec.look_at(archive, &Scope { upto: saved.listing_bytes, thorough, ..Scope::default() }, job)?;
         if found.files != saved.files {
             return Err(unusable("its list of unpacked files is not the one that was saved"));
         }
@@ -281,6 +282,24 @@ impl SavedOpen {
     }
 }
 
+/// How much of a list is looked at, and how closely.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Bytes of the list.
+    pub upto: u64,
+    /// Every byte of the files, not only their sizes.
+    pub thorough: bool,
+    pub workers: usize,
+    /// Files that are not to be there.
+    pub without: HashSet<String>,
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self { upto: u64::MAX, thorough: false, workers: 1, without: HashSet::new() }
+    }
+}
+
 /// What an earlier run has unpacked, all of it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
@@ -289,26 +308,25 @@ pub struct Found {
 }
 
 impl UntarSpec {
-    /// Looks at what the first `upto` bytes of the list say is unpacked, and takes those names.
+    /// Looks at what the list says is unpacked, as far as `scope` goes, and takes those names.
     ///
     /// # Errors
     /// `Unusable` when anything of it is gone or damaged, or not this archive's to have; `Storage`, `Cancelled`.
     pub fn look_at(
         &self,
         archive: &str,
-        upto: u64,
-        thorough: bool,
-        workers: usize,
+        scope: &Scope,
         job: &Job,
     ) -> Result<Found> {
         self.names.forget(self.number);
-        let lines = match listing::read(&self.records, upto) {
+        let mut lines = match listing::read(&self.records, scope.upto) {
             Err(Error::Storage { .. }) => {
                 return Err(Error::Unusable(format!("{archive}: its list of unpacked files is gone")));
             }
             other => other?,
         };
-        let lost = listing::count_lost(&lines, &self.staging, thorough, workers, job)?;
+        lines.retain(|line| !scope.without.contains(&line.name));
+        let lost = listing::count_lost(&lines, &self.staging, scope.thorough, scope.workers, job)?;
         if lost > 0 {
             return Err(Error::Unusable(format!(
                 "{archive}: {lost} of the files that were unpacked are gone or damaged on disk"
