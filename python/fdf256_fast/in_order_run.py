@@ -96,14 +96,10 @@ class InOrderRun(ArchiveRun, InOrder):
         self._company = company
         self._without: set[str] = set()
         self._is_installed = False
+        self.is_wanted = True
+        """Whether anything of it is to be done, or was done; known after ``prepare``."""
 
     # ---- what the caller does ----------------------------------------------------------------------
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anything of it is to be done, or was done."""
-        redo = self._company.redo
-        return redo is None or not redo.isdisjoint(self._installed_paths())
 
     async def prepare(self) -> None:
         """Learn its size, and whether it is installed.  Raises what the network raises."""
@@ -112,6 +108,9 @@ class InOrderRun(ArchiveRun, InOrder):
         elif self._entry.is_fresh:
             # What lies there belongs to nobody: a journal was lost, or its entry.
             await in_thread(self._shared.workspace.forget_archive, self.key, self._file_name)
+        redo = self._company.redo
+        if redo is not None:
+            self.is_wanted = not redo.isdisjoint(await in_thread(self._installed_paths))
         if not self.is_wanted or await self._find_installed():
             return
         if self._entry.verified:

@@ -368,3 +368,7 @@ impl UntarSpec {
 fn unfree(archive: &str, name: &str, reason: &str) -> Error {
     Error::Unusable(format!("{archive}: {name}: {reason}"))
 }
+
+#[cfg(test)]
+#[path = "untar_tests.rs"]
+mod tests;
