@@ -792,7 +792,9 @@ def _transfer_words(report: Mapping[str, object]) -> str:
     words = f"{format_bytes(downloaded)} in {format_duration(seconds)}"
     if downloaded and seconds > 0:
         words += f" ({format_rate(downloaded / seconds)})"
-    if resumed:
+    if any(_number(archive.get("adopted")) for archive in _objects(report.get("archives"))):
+        words += f", {format_bytes(resumed)} were there already"
+    elif resumed:
         words += f" after {format_bytes(resumed)} kept from an earlier run"
     retries = int(_number(report.get("retries")))
     return f"{words}, {_retries_words(retries)}" if retries else words

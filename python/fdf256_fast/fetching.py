@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from fdf256_fast._core import Engine, Job, hash_file
+from fdf256_fast._core import Job, hash_file
 from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.client import Client
 from fdf256_fast.durable import storage_error, storing, sync_folder
@@ -143,7 +143,6 @@ async def fetch_files(
     started = time.monotonic()
     # A file that is fetched is open itself, and has a lock.
     limits = await affordable(limits, progress, each=3 if len(wanted) > 1 else 1)
-    engine = Engine(Job(), limits.worker_threads)
     client = Client(
         timeout_seconds=limits.timeout_seconds,
         headers=limits.headers,
@@ -152,7 +151,7 @@ async def fetch_files(
     )
     progress.started(wanted[0].path.name if len(wanted) == 1 else f"{len(wanted)} files")
     try:
-        async with client, Transfer(client, engine, limits, progress.message) as transfer:
+        async with client, Transfer(client, limits, progress.message) as transfer:
             run = _Files([_FileRun(one, transfer, limits) for one in wanted])
             async with watching(run, transfer, limits, progress):
                 try:

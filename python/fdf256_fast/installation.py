@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from fdf256_fast._core import Directory, Engine, Job, Names, sync_file_system, write_manifest
+from fdf256_fast._core import Directory, Job, Names, sync_file_system, write_manifest
 from fdf256_fast.archive_run import ArchiveRun, Shared
 from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
@@ -24,7 +24,7 @@ from fdf256_fast.in_order_run import Company, InOrderRun, check_selection, witho
 from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
 from fdf256_fast.part_run import PartRun, Tree, archive_of, part_key
-from fdf256_fast.progress import ArchiveProgress, Progress
+from fdf256_fast.progress import ArchiveProgress, MessagesOnly, Progress
 from fdf256_fast.publish import check_way, publish
 from fdf256_fast.record import (
     add_old_lines,
@@ -35,7 +35,7 @@ from fdf256_fast.record import (
     write_record,
 )
 from fdf256_fast.report import Report
-from fdf256_fast.selection import Ids, Selection, image_of
+from fdf256_fast.selection import Ids, Image, Selection, image_of
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.space import Need, check_space, explain_full
 from fdf256_fast.transfer import Transfer
@@ -175,6 +175,7 @@ async def install_catalog(
             stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
             workspace = Workspace(target, Path(folder))
             journal = Journal()
+            progress = MessagesOnly(progress)
         else:
             # What is only unpacked must not touch the record of a dataset that is installed there.
             workspace = Workspace.of(target)
@@ -250,18 +251,17 @@ class Run:
     async def _transfer_all(self, session: ClientSession | None) -> Report:
         limits = await affordable(self.options.limits, self._progress, archives=len(self.archives_wanted))
         job = Job()
-        engine = Engine(job, limits.worker_threads)
         client = Client(
             timeout_seconds=limits.timeout_seconds,
             headers=limits.headers,
             session=session,
             is_paced=limits.rate is not None,
         )
-        async with client, Transfer(client, engine, limits, self._progress.message) as transfer:
+        async with client, Transfer(client, limits, self._progress.message, job) as transfer:
             self._transfer = transfer
             shared = Shared(
                 transfer,
-                engine,
+                transfer.engine,
                 self._workspace,
                 self._journal,
                 limits,
@@ -380,6 +380,8 @@ class Run:
         for run in [run for run in self.runs if isinstance(run, InOrderRun) and not run.is_wanted]:
             self.runs.remove(run)
             await self._drop_entry(run)
+        if redo is None:
+            self._check_images(frozenset().union(*(part.images for part in parts)))
         for part in parts:
             if redo is not None and not part.is_wanted:
                 self.runs.remove(part)
@@ -388,8 +390,20 @@ class Run:
                 await self._go_whole_way(part)
             else:
                 part.finished_parts(selection.token if redo is None else "")
-        if redo is None and (selection.ids or sample) and not any(part.is_wanted for part in parts):
+
+    def _check_images(self, found: frozenset[Image]) -> None:
+        """Whoever names images wants to know if there are none of that name."""
+        selection = self.options.selection
+        if selection.is_everything or self.options.metadata_only:
+            return
+        if not found:
             raise UsageError("no image of this dataset is among those that were asked for")
+        absent = (
+            selection.ids.without(found) if selection.ids is not None and selection.sample is None else []
+        )
+        if absent:
+            some = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+            self._progress.message(f"{len(absent)} of the listed images are not among those selected: {some}")
 
     async def _go_whole_way(self, part: PartRun) -> None:
         """Fetch the archive as a whole, so that its digest can be checked."""

@@ -20,6 +20,7 @@ from fdf256_fast.forgotten import is_forgotten
 from fdf256_fast.plan import join, requests
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
+from fdf256_fast.selection import Image, image_of
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.space import Need, block_bytes
 from fdf256_fast.watch import in_job, in_thread
@@ -40,6 +41,9 @@ Wants: TypeAlias = "Callable[[str], bool]"
 
 _PART = "~part"
 """Not allowed in an archive's name."""
+
+ADOPT_MEMBERS = 1000
+"""So many files are read between two looks at the counters: some 100 MB of FDF256's images."""
 
 STATE = "part"
 """In place of the core's state: the records are all that a part needs."""
@@ -93,6 +97,8 @@ class _Part:
     missing_bytes: int = 0
     members: int = 0
     """Files of this archive in the target after the run."""
+    images: frozenset[Image] = frozenset()
+    """Those among the wanted files."""
 
 
 class PartRun(ArchiveRun):
@@ -106,6 +112,7 @@ class PartRun(ArchiveRun):
         self._feed_again: Feed | None = None
         self._local: Source | None = None
         self._streamed = ""
+        self._checking: tuple[int, int, int, int] | None = None
 
     # ---- what the caller does ----------------------------------------------------------------------
 
@@ -155,6 +162,11 @@ class PartRun(ArchiveRun):
             and not part.listed
             and not self._tree.damaged
         )
+
+    @property
+    def images(self) -> frozenset[Image]:
+        """The images that are wanted, had or not."""
+        return self._part.images if self._part is not None else frozenset()
 
     @property
     def is_wanted(self) -> bool:
@@ -213,6 +225,9 @@ class PartRun(ArchiveRun):
     def progress(self) -> ArchiveProgress:
         """Where it stands; sizes are those of the part."""
         part = self._part
+        if self._checking is not None:
+            size, read, files, done = self._checking
+            return ArchiveProgress(self.archive.name, size, read, read, read, files, done, "receiving")
         if part is None:
             return super().progress
         had = part.bytes - part.missing_bytes
@@ -292,6 +307,8 @@ class PartRun(ArchiveRun):
         rest = [index for index in files if index not in had]
         missing = await self._unstaged(directory, self._with_folders(names, files, rest))
         extents = directory.extents(missing)
+        # The end of the archive is here: what of them lies in it need not come again.
+        here = directory.total - len(self._tail)
         self._part = _Part(
             files=files,
             listed=set(listed),
@@ -299,10 +316,11 @@ class PartRun(ArchiveRun):
             missing=missing,
             is_new=bool(wanted - set(listed) - set(broken)),
             of=len(everything),
-            spans=join(extents),
+            spans=join([(start, min(end, here)) for start, end in extents if start < here]),
             bytes=sum(end - start for start, end in directory.extents(files)),
             missing_bytes=sum(end - start for start, end in extents),
             members=len(had | wanted),
+            images=frozenset(image for index in files if (image := image_of(names[index]))),
         )
 
     @staticmethod
@@ -327,7 +345,13 @@ class PartRun(ArchiveRun):
             "are right"
         )
         target = Staging(self._tree.target, read_only=True)
-        wrong = set(await self._recheck_members(directory, target, members, thorough=True))
+        sizes = [end - start for start, end in directory.extents(members)]
+        wrong: set[int] = set()
+        for at in range(0, len(members), ADOPT_MEMBERS):
+            self._checking = (sum(sizes), sum(sizes[:at]), len(members), at)
+            some = members[at : at + ADOPT_MEMBERS]
+            wrong.update(await self._recheck_members(directory, target, some, thorough=True))
+        self._checking = None
         return [index for index in members if index not in wrong]
 
     async def _unstaged(self, directory: Directory, members: list[int]) -> list[int]:
@@ -395,6 +419,8 @@ class PartRun(ArchiveRun):
         if self._local is not None:
             feed.sources = Sources([self._local])
         feed.fetch_again(part.spans)
+        tail, self._tail = self._tail, b""
+        shared.engine.write(number, directory.total - len(tail), tail)
         self._number, self._feed_again = number, feed
         try:
             await self._serve(feed)

@@ -82,3 +82,14 @@ class Progress:
 
     def finished(self) -> None:
         """The run is over, whether it succeeded or not; release the screen."""
+
+
+class MessagesOnly(Progress):
+    """Hands on what is said, and no counters: of a dry run, which ends before anything moves."""
+
+    def __init__(self, receiver: Progress) -> None:
+        self._receiver = receiver
+
+    def message(self, text: str) -> None:
+        """Hand it on."""
+        self._receiver.message(text)

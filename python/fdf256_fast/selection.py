@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fdf256_fast.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 __all__ = ["SPLITS", "Ids", "Image", "Selection", "image_of", "split_of"]
@@ -88,6 +88,15 @@ class Ids:
         if not found.wanted:
             raise UsageError(f"--ids {path}: there is no image in it")
         return found
+
+    def without(self, images: Collection[Image]) -> list[str]:
+        """Those that are none of ``images``, as text, sorted."""
+        numbers = {image.number for image in images}
+        return sorted(
+            f"{split}/{number}" if split else number
+            for split, number in self.wanted
+            if (Image(split, number) not in images if split else number not in numbers)
+        )
 
     def __contains__(self, image: object) -> bool:
         if not isinstance(image, Image):

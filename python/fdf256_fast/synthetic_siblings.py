@@ -1,6 +1,6 @@
 """A made-up dataset such as FDH, the sibling of FDF256: tars and plain files, for tests and documentation.
 
-What lies where in the published tars is not known here; these have ``<licence>/<number>.png``, as any tar may.
+What lies where in the published tars is not known here; these have ``<licence>/<number>.png``.
 The same arguments give the same bytes.
 """
 

@@ -17,6 +17,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
 
+from fdf256_fast._core import Engine, Job
 from fdf256_fast.crowd import Crowd
 from fdf256_fast.errors import Error, StorageError, TransferError
 from fdf256_fast.meter import Meter, Pacer
@@ -29,7 +30,7 @@ from fdf256_fast.watch import in_thread
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
-    from fdf256_fast._core import Engine, Receiver
+    from fdf256_fast._core import Receiver
     from fdf256_fast.client import Answer, Client
     from fdf256_fast.limits import Limits
 
@@ -182,9 +183,12 @@ class Transfer:
     ``tell`` gets one line for a person when something is worth knowing.
     """
 
-    def __init__(self, client: Client, engine: Engine, limits: Limits, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: Client, limits: Limits, tell: Callable[[str], None], job: Job | None = None
+    ) -> None:
         self.client = client
-        self.engine = engine
+        # Made here, and no earlier: its threads run from now on, and only what is entered is left.
+        self.engine = Engine(job or Job(), limits.worker_threads)
         self.limits = limits
         self.tell = tell
         self.retries = 0

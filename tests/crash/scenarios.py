@@ -84,6 +84,18 @@ def make_version(folder: Path, size: Size, seed: int) -> Version:
     return Version(folder, paths)
 
 
+def make_foreign(folder: Path, made: Contents) -> Contents:
+    """A tree as another program may have left it: a third is missing, a third is damaged."""
+    left = {}
+    for number, (path, data) in enumerate(made.items()):
+        if number % 3 == 0:
+            continue
+        left[path] = data if number % 3 == 1 else bytes(len(data))
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(left[path])
+    return left
+
+
 @contextlib.asynccontextmanager
 async def scenarios(
     home: Path, size: Size, zygote: Zygote, *, rate: float | None = None
@@ -110,6 +122,8 @@ async def scenarios(
             ["download", before, "--catalog", old.catalog(old_origin.url), *QUIET], before
         )
         assert ended.status == 0, ended.stderr
+        found_there = home / "foreign"
+        foreign = make_foreign(found_there, new_contents)
         found = [
             Scenario("download", lambda to: [*download, to], new_contents, any_of(new_contents)),
             Scenario(
@@ -125,6 +139,19 @@ async def scenarios(
                 both,
                 any_of(old_contents, new_contents),
                 before=before,
+            ),
+            Scenario(
+                "a part",
+                lambda to: [*download, to, "--split", "train"],
+                (train := {path: data for path, data in new_contents.items() if not path.startswith("val/")}),
+                any_of(train),
+            ),
+            Scenario(
+                "adopt",
+                lambda to: [*download, to],
+                new_contents,
+                any_of(new_contents, foreign),
+                before=found_there,
             ),
             Scenario(
                 "no ranges",

@@ -148,7 +148,7 @@ class Way:
                 assert not path.endswith(".part") or self.wanted[name].startswith(data)
 
 
-WAYS = ["install", "install and keep", "install from mirrors", "install without ranges"]
+WAYS = ["install", "install and keep", "install a part", "install from mirrors", "install without ranges"]
 WAYS += ["fetch", "fetch and extract", "fetch without ranges"]
 
 
@@ -167,9 +167,10 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Way]]:
         plain_catalog = version.catalog(plain).rename(folder / "plain.toml")
         catalog = version.catalog(url)
         whole, first = version.contents, unpacked(version.archives[:1])
+        train = {path: data for path, data in whole.items() if not path.startswith("val/")}
 
-        def installing(catalog: Path, **options: Any) -> Way:
-            return Way(lambda target: install(target, catalog=catalog, limits=LIMITS, **options), whole)
+        def installing(catalog: Path, wanted: Contents = whole, **options: Any) -> Way:
+            return Way(lambda target: install(target, catalog=catalog, limits=LIMITS, **options), wanted)
 
         def fetching(url: str, wanted: Contents, **options: Any) -> Way:
             return Way(
@@ -179,6 +180,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Way]]:
         yield {
             "install": installing(catalog),
             "install and keep": installing(catalog, keep_archives=True),
+            "install a part": installing(catalog, train, splits={"train"}),
             "install from mirrors": installing(catalog, mirrors=[mirror, f"{plain}/nothing"]),
             "install without ranges": installing(plain_catalog),
             "fetch": fetching(f"{url}/file.bin", {"file.bin": data}, digest=digest),

@@ -21,6 +21,8 @@ SCENARIOS = [
     "download",
     "keep archives",
     "over another version",
+    "a part",
+    "adopt",
     "no ranges",
     "fetch",
     "fetch without a digest",
