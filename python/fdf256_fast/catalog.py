@@ -273,7 +273,7 @@ class _Table:
         for role in _ROLES:
             if value == role:
                 return role
-        self.fail(f"{key} must be {' or '.join(_ROLES)}, not {value!r}")
+        self.fail(f"{key} must be {', '.join(_ROLES[:-1])} or {_ROLES[-1]}, not {value!r}")
 
     def urls(self, key: str) -> tuple[str, ...]:
         value = self.required(key)

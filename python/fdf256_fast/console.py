@@ -712,7 +712,9 @@ def print_plan(report: Mapping[str, object], console: Console | None = None) -> 
     print_table("", headings, rows, right=headings[1:], console=out)
     out.print()
     words = f"Would fetch {format_bytes(total('bytes_to_fetch'))} in {_counted(total('requests'), 'request')}"
-    words += f" for {_counted(int(_number(report.get('files'))), 'file')} in {report.get('target')}."
+    if None not in counts:
+        words += f" for {_counted(int(_number(report.get('files'))), 'file')}"
+    words += f" in {report.get('target')}."
     if adopted := total("adopted"):
         words += f" {_counted(adopted, 'file')} of the right size lie there already and would be read first."
     out.print(Text(_printable(words, out.encoding)), soft_wrap=True)

@@ -54,10 +54,12 @@ def without_digest(archives: Sequence[Archive]) -> str:
     found = [archive for archive in archives if archive.digest is None]
     if not found:
         return ""
-    names = "all of it" if len(found) == len(archives) else ", ".join(archive.file_name for archive in found)
-    zips = all(archive.kind == "zip" for archive in found)
-    checked = "each file is checked by its CRC-32" if zips else "zips are checked by the CRC-32 of each file"
-    return f"No digest is published for {names}: {checked}, whether it is what was published cannot be."
+    names = "any of it" if len(found) == len(archives) else ", ".join(archive.file_name for archive in found)
+    if all(archive.kind == "zip" for archive in found):
+        checked = "each file is held to the CRC-32 in its archive, which finds damage but no other version"
+    else:
+        checked = "what is in a zip is held to its CRC-32, tars and plain files to nothing"
+    return f"No digest is published for {names}: {checked}."
 
 
 @dataclass(slots=True)
@@ -146,7 +148,9 @@ class InOrderRun(ArchiveRun, InOrder):
     @property
     def progress(self) -> ArchiveProgress:
         """Where it stands."""
-        return replace(super().progress, members=self._entry.members)
+        found, members = super().progress, self._entry.members
+        unpacked = members or 0 if self._entry.verified else found.unpacked
+        return replace(found, members=members, unpacked=unpacked)
 
     @property
     def report(self) -> ArchiveReport:

@@ -59,7 +59,7 @@ fn again(saved: &SavedUntar) -> SavedUntar {
 }
 
 #[test]
-fn it_goes_on_at_every_byte_as_if_nothing_had_happened() {
+fn it_goes_on_at_any_byte_as_if_nothing_had_happened() {
     let tar = sample();
     let total = Some(tar.len() as u64);
     let folder = tempfile::tempdir().unwrap();
@@ -71,7 +71,9 @@ fn it_goes_on_at_every_byte_as_if_nothing_had_happened() {
         read(&spec.records, u64::MAX).unwrap()
     };
     assert_eq!(wanted.len(), 4);
-    for cut in 0..=tar.len() {
+    // Around each block's edge, and here and there in between.
+    let cuts = (0..=tar.len()).filter(|cut| (cut + 2) % 512 < 5 || cut % 97 == 0);
+    for cut in cuts {
         let folder = tempfile::tempdir().unwrap();
         let saved = {
             let mut untar = Untar::begin("t", total, &spec(folder.path(), None)).unwrap();
