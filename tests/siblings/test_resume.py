@@ -98,7 +98,7 @@ def _shorten(staged: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [_remove, _shorten])
-async def test_a_staged_file_that_is_gone_or_shorter_begins_the_tar_anew(
+async def test_an_early_staged_file_that_is_gone_or_shorter_begins_the_tar_anew(
     harm: Callable[[Path], None], site: Site, tmp_path: Path
 ) -> None:
     site.put("a.tar", tar_of(MANY))
@@ -123,6 +123,31 @@ async def test_after_the_machine_was_started_anew_every_staged_byte_is_read(
     report, messages = await finished(site, tmp_path / "t")
     assert (report.bytes_resumed == 0) == harmed, messages
     assert contents(tmp_path / "t") == MANY
+
+
+LONG = {f"a/{number:04}.bin": bytes_of(20_000, number) for number in range(800)}
+
+
+@pytest.mark.parametrize("is_new_boot", [True, False])
+async def test_what_the_disk_has_lost_last_costs_the_way_back_to_a_checkpoint(
+    is_new_boot: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("a.tar", tar_of(LONG))
+    async with Origin(site.folder, rate=12_000_000) as origin:
+        catalog = site.catalog(origin.url)
+        await cancelled(lambda to: install(tmp_path / "t", catalog=catalog, progress=to), 12_000_000)
+    staged = sorted((tmp_path / "t/.fdf256/staging/a.tar/a").iterdir())[-100:]
+    for path in staged:
+        # A power cut leaves files without their bytes, or bytes that are others.
+        path.write_bytes(bytes(20_000) if is_new_boot else b"")
+    if is_new_boot:
+        monkeypatch.setattr("fdf256_fast.journal.boot_id", lambda: "another")
+    report, messages = await finished(site, tmp_path / "t")
+    assert report.bytes_resumed > 4_000_000, messages
+    assert report.bytes_resumed + report.bytes_downloaded < 1.05 * report.archives[0].bytes
+    assert any("bytes of it are gone and fetched again" in told for told in messages)
+    assert report.verified == "md5"
+    assert contents(tmp_path / "t") == LONG
 
 
 async def test_a_journal_that_was_changed_is_no_danger(site: Site, tmp_path: Path) -> None:

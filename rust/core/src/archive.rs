@@ -23,7 +23,7 @@ use crate::zip::Directory;
 
 mod saved;
 pub(crate) use saved::passed as passed_of;
-use saved::{Mark, Saved};
+use saved::{Checkpoint, Mark, Saved};
 
 /// How often a member may arrive damaged before the archive is given up: it is fetched again one time less.
 const MEMBER_TRIES: u32 = 4;
@@ -115,6 +115,10 @@ pub struct Archive {
     rewind: Option<Rewind>,
     untar: UntarSlot,
     saved_untar: Option<SavedUntar>,
+    /// Where it can go back to when the disk has lost what came later.
+    checkpoints: Vec<Checkpoint>,
+    /// The next one of them, until the digest is there as well.
+    pending: Option<SavedUntar>,
     announced: u64,
     /// Where the digest was on its way through the file.
     marks: Vec<Mark>,
@@ -159,7 +163,7 @@ pub struct Work<T> {
 
 impl Archive {
     pub fn new(spec: Spec, saved: Option<&str>, job: &Job) -> Result<Self> {
-        let saved = saved.map(|text| Saved::read(text, &spec)).transpose()?;
+        let mut saved = saved.map(|text| Saved::read(text, &spec)).transpose()?;
         let again = spec.redo.is_some();
         let keep = saved.is_some() || again;
         let unpacking = spec.unpack.map(|unpack| {
@@ -177,8 +181,8 @@ impl Archive {
         };
         let untar = spec.untar.as_ref().map(|untar| {
             let total = (spec.total != UNKNOWN_BYTES).then_some(spec.total);
-            match &saved {
-                Some(saved) => saved.resume_untar(&spec.name, total, untar, spec.thorough, job),
+            match &mut saved {
+                Some(saved) => saved.take_up_untar(&spec.name, total, untar, spec.thorough, job),
                 None => Untar::begin(&spec.name, total, untar),
             }
         });
@@ -211,6 +215,8 @@ impl Archive {
             streaming: None,
             rewind: None,
             saved_untar: untar.as_ref().map(Untar::save),
+            checkpoints: Vec::new(),
+            pending: None,
             untar: untar.map_or(UntarSlot::None, |untar| UntarSlot::Waiting(Box::new(untar))),
             announced: 0,
             marks: Vec::new(),
@@ -379,12 +385,14 @@ impl Archive {
 
     fn digest_limit(&self) -> u64 {
         // The file goes first, so that a journal never claims bytes that are not in it.
-        self.file.as_ref().map_or(self.passed, |file| file.position)
+        let limit = self.file.as_ref().map_or(self.passed, |file| file.position);
+        // A checkpoint needs the digest at its very place.
+        self.pending.as_ref().map_or(limit, |pending| limit.min(pending.position))
     }
 
-    /// Nothing more will come before the digest is complete.
+    /// Nothing more will come before the digest is there.
     pub fn digest_at_end(&self) -> bool {
-        self.digest_limit() == self.total
+        self.digest_limit() == self.total || self.pending.is_some()
     }
 
     /// The digest holds up the window.
@@ -414,6 +422,7 @@ impl Archive {
             }
         }
         self.mark();
+        self.check_point();
     }
 
     // ---- a streamed member -------------------------------------------------------------------------
@@ -543,6 +552,7 @@ impl Archive {
         self.saved_untar = Some(untar.save());
         self.pass(self.passed..untar.position);
         self.untar = UntarSlot::Waiting(untar);
+        self.check_point();
     }
 
     // ---- the frontier ------------------------------------------------------------------------------

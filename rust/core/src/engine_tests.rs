@@ -285,8 +285,7 @@ fn interrupt_at(sample: &Sample, cuts: &[usize], window: u64, kept_file: bool) {
     if kept_file {
         assert!(std::fs::read(folder.path().join("kept.zip")).unwrap() == sample.bytes);
     }
-    manifest::write(&folder.path().join("sums"), &[whole(&sample, &folder.path().join("records"))])
-        .unwrap();
+    manifest::write(&folder.path().join("sums"), &[whole(&sample, &folder.path().join("records"))]).unwrap();
 }
 
 proptest! {

@@ -121,6 +121,29 @@ pub fn read(path: &Path, upto: u64) -> Result<Vec<Line>> {
     if position == end { Ok(lines) } else { Err(damaged()) }
 }
 
+/// How far the listing at `path` goes, at most to `upto`, before the first line that is none, or the first file
+/// that is not in `staging` as it was left.
+///
+/// # Errors
+/// `Storage`, `Cancelled`.
+pub fn sound_bytes(path: &Path, upto: u64, staging: &Staging, thorough: bool, job: &Job) -> Result<u64> {
+    let mut options = File::options();
+    // What cannot be read is as good as lost.
+    let Ok(file) = no_links(options.read(true)).open(path) else { return Ok(0) };
+    let mut reader = BufReader::new(file);
+    let mut position = 0;
+    loop {
+        let mut text = Vec::new();
+        let read = std::io::Read::take(&mut reader, LINE_BYTES_MAX).read_until(b'\n', &mut text);
+        let line = read.ok().and_then(|_| Line::parse(std::str::from_utf8(&text).ok()?));
+        let end = position + text.len() as u64;
+        match line {
+            Some(line) if end <= upto && is_there(&line, staging, thorough, job)? => position = end,
+            _ => return Ok(position),
+        }
+    }
+}
+
 /// How many of the files in `lines` are not in `staging` as they were left: by their sizes, with `thorough`
 /// by all their bytes.  Folders are made again.
 ///
@@ -165,7 +188,8 @@ fn is_there(line: &Line, staging: &Staging, thorough: bool, job: &Job) -> Result
     if staging.size(&line.name) != Some(line.bytes) {
         return Ok(false);
     }
-    Ok(!thorough || hash(staging, &line.name, line.bytes, job)?.is_some_and(|found| found.finish() == *sha256))
+    Ok(!thorough
+        || hash(staging, &line.name, line.bytes, job)?.is_some_and(|found| found.finish() == *sha256))
 }
 
 /// The SHA-256 state over the first `bytes` of a staged file; None where the disk does not have them.

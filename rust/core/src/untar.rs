@@ -124,7 +124,8 @@ impl Untar {
         job: &Job,
     ) -> Result<Self> {
         let unusable = |what: &str| Error::Unusable(format!("{archive}: {what}"));
-        let found = spec.look_at(archive, &Scope { upto: saved.listing_bytes, thorough, ..Scope::default() }, job)?;
+        let found =
+            spec.look_at(archive, &Scope { upto: saved.listing_bytes, thorough, ..Scope::default() }, job)?;
         if found.files != saved.files {
             return Err(unusable("its list of unpacked files is not the one that was saved"));
         }
@@ -258,6 +259,13 @@ impl Open {
     }
 }
 
+impl SavedUntar {
+    #[must_use]
+    pub fn listing_bytes(&self) -> u64 {
+        self.listing_bytes
+    }
+}
+
 impl SavedOpen {
     fn reopen(self, archive: &str, spec: &UntarSpec, thorough: bool, job: &Job) -> Result<Open> {
         let lost = || Error::Unusable(format!("{archive}: {} is not as it was left", self.name));
@@ -312,12 +320,7 @@ impl UntarSpec {
     ///
     /// # Errors
     /// `Unusable` when anything of it is gone or damaged, or not this archive's to have; `Storage`, `Cancelled`.
-    pub fn look_at(
-        &self,
-        archive: &str,
-        scope: &Scope,
-        job: &Job,
-    ) -> Result<Found> {
+    pub fn look_at(&self, archive: &str, scope: &Scope, job: &Job) -> Result<Found> {
         self.names.forget(self.number);
         let mut lines = match listing::read(&self.records, scope.upto) {
             Err(Error::Storage { .. }) => {
@@ -344,6 +347,14 @@ impl UntarSpec {
             }
         }
         Ok(found)
+    }
+
+    /// How far the list goes before the first file that is not as it was left.
+    ///
+    /// # Errors
+    /// `Storage`, `Cancelled`.
+    pub fn sound_bytes(&self, upto: u64, thorough: bool, job: &Job) -> Result<u64> {
+        listing::sound_bytes(&self.records, upto, &self.staging, thorough, job)
     }
 
     /// Takes a name that was taken before: that of a file in the saved state.

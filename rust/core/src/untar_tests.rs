@@ -106,8 +106,7 @@ fn a_plain_file_goes_on_as_well() {
             untar.save()
         };
         let spec = spec(folder.path(), Some("f.json"));
-        let mut untar =
-            Untar::resume("f", Some(1000), &spec, again(&saved), true, &Job::default()).unwrap();
+        let mut untar = Untar::resume("f", Some(1000), &spec, again(&saved), true, &Job::default()).unwrap();
         push(&mut untar, &data[cut..]);
         untar.finish().unwrap();
         assert_eq!(std::fs::read(folder.path().join("staging/f.json")).unwrap(), data);

@@ -22,6 +22,11 @@ const MARK_LEAST_BYTES: u64 = 1 << 20;
 /// Distance of the marks where the size is unknown.
 const MARK_UNKNOWN_BYTES: u64 = 256 << 20;
 
+/// How many places of a tar can be gone back to at most: what a power cut costs is one part in so many.
+const CHECKPOINTS: u64 = 16;
+/// Closer ones are not worth their kilobyte in the journal.
+const CHECKPOINT_LEAST_BYTES: u64 = 4 << 20;
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Saved {
@@ -38,9 +43,22 @@ pub(super) struct Saved {
     /// Of what has no directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     untar: Option<SavedUntar>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    checkpoints: Vec<Checkpoint>,
+    /// How far it went back to one of these.
+    #[serde(skip)]
+    went_back: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A place in a tar that unpacking can begin at again, with the digest there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Checkpoint {
+    untar: SavedUntar,
+    digest: Option<SavedDigest>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedDigest {
     algorithm: String,
@@ -83,8 +101,10 @@ impl Saved {
 }
 
 impl Saved {
-    pub(super) fn resume_untar(
-        &self,
+    /// Goes on with a tar where it was; where what is there is not as it was left, at the last checkpoint before
+    /// that.
+    pub(super) fn take_up_untar(
+        &mut self,
         name: &str,
         total: Option<u64>,
         spec: &UntarSpec,
@@ -94,7 +114,33 @@ impl Saved {
         let fitting = self.untar.clone().filter(|untar| untar.position == self.passed);
         let saved = fitting
             .ok_or_else(|| Error::Unusable(format!("{name}: its saved state is not one of unpacking")))?;
-        Untar::resume(name, total, spec, saved, thorough, job)
+        let listing_bytes = saved.listing_bytes();
+        let reason = match Untar::resume(name, total, spec, saved, thorough, job) {
+            Err(Error::Unusable(reason)) => reason,
+            other => return other,
+        };
+        let sound_bytes = spec.sound_bytes(listing_bytes, thorough, job)?;
+        let reached = self.digest.as_ref().map_or(self.passed, |digest| digest.position);
+        while let Some(checkpoint) = self.checkpoints.pop() {
+            let untar = checkpoint.untar.clone();
+            if untar.position > reached || untar.listing_bytes() > sound_bytes {
+                continue;
+            }
+            match Untar::resume(name, total, spec, untar, thorough, job) {
+                Err(Error::Unusable(_)) => {}
+                Ok(resumed) => {
+                    self.passed = resumed.position;
+                    self.unpacked = resumed.files();
+                    self.went_back = reached - resumed.position;
+                    self.digest.clone_from(&checkpoint.digest);
+                    self.untar = Some(checkpoint.untar.clone());
+                    self.checkpoints.push(checkpoint);
+                    return Ok(resumed);
+                }
+                other => return other,
+            }
+        }
+        Err(Error::Unusable(reason))
     }
 }
 
@@ -134,6 +180,8 @@ impl Archive {
                 Some(SavedDigest::of(rewind.hasher.as_ref()?, rewind.start, self.algorithm?))
             }),
             untar: self.saved_untar.clone(),
+            checkpoints: self.checkpoints.clone(),
+            went_back: 0,
         };
         // A struct of numbers and strings always serialises.
         serde_json::to_string(&saved).unwrap_or_default()
@@ -154,6 +202,33 @@ impl Archive {
         }
     }
 
+    /// Notes a place to go back to, now and then.
+    pub(super) fn check_point(&mut self) {
+        // A part file has marks, and cannot be shortened to where nothing was proven.
+        let (Some(untar), None) = (&self.saved_untar, &self.file) else { return };
+        if self.pending.is_none() {
+            let apart = match self.total {
+                UNKNOWN_BYTES => MARK_UNKNOWN_BYTES,
+                total => (total / CHECKPOINTS).max(CHECKPOINT_LEAST_BYTES),
+            };
+            let last = self.checkpoints.last().map_or(0, |checkpoint| checkpoint.untar.position);
+            if untar.position < last.saturating_add(apart) {
+                return;
+            }
+            self.pending = Some(untar.clone());
+        }
+        let position = self.digest.as_ref().map(|digest| digest.position);
+        if let Some(pending) =
+            self.pending.take_if(|pending| position.is_none_or(|at| at >= pending.position))
+            && position.is_none_or(|at| at == pending.position)
+        {
+            let digest = self.digest.as_ref().zip(self.algorithm);
+            let digest =
+                digest.map(|(digest, algorithm)| SavedDigest::of(&digest.inner, digest.position, algorithm));
+            self.checkpoints.push(Checkpoint { untar: pending, digest });
+        }
+    }
+
     /// Takes up `saved`.  With `thorough` nothing on disk is believed that is not read and proven: the
     /// machine may have lost what it had not written yet.
     pub(super) fn restore(&mut self, saved: &Saved, thorough: bool, job: &Job) -> Result<()> {
@@ -166,7 +241,8 @@ impl Archive {
         self.restore_stream(saved, job)?;
         let frontier = self.frontier();
         let before = saved.digest.as_ref().map_or(saved.passed, |digest| digest.position);
-        self.lost = before.min(saved.file.unwrap_or(saved.passed)).saturating_sub(frontier);
+        self.lost = before.min(saved.file.unwrap_or(saved.passed)).saturating_sub(frontier) + saved.went_back;
+        self.checkpoints.clone_from(&saved.checkpoints);
         self.window = crate::window::Window::starting_at(frontier);
         self.arrived = frontier;
         self.announced = frontier;

@@ -46,7 +46,8 @@ impl Reader {
         names: Arc<Names>,
         archive_bytes: Option<u64>,
     ) -> Option<Self> {
-        let left_fits = |left: u64| offset.checked_add(left).is_some_and(|end| end <= i64::MAX.cast_unsigned());
+        let left_fits =
+            |left: u64| offset.checked_add(left).is_some_and(|end| end <= i64::MAX.cast_unsigned());
         let is_sound = match &saved.state {
             State::Header | State::End => true,
             State::Padding { left } => *left < BLOCK_BYTES as u64,
