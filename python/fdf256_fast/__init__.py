@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from fdf256_fast.errors import (
     ArchiveError,
     CatalogError,
@@ -22,7 +20,11 @@ from fdf256_fast.errors import (
     UsageError,
 )
 
+# Type checkers know the name; to import it from typing would take longer than everything else here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fdf256_fast.catalog import Archive, Catalog, Digest, load_catalog
     from fdf256_fast.console import PlainProgress, RichProgress
     from fdf256_fast.extraction import extract_async

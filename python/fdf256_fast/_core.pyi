@@ -17,12 +17,18 @@ __all__ = [
     "Policy",
     "Receiver",
     "Staging",
+<<<<<<< HEAD
     "Untar",
     "append_sums",
+=======
+    "__version__",
+>>>>>>> main
     "hash_file",
     "sync_file_system",
     "write_manifest",
 ]
+
+__version__: str
 
 _Path: TypeAlias = str | PathLike[str]
 _Event: TypeAlias = (

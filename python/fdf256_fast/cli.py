@@ -11,11 +11,11 @@ import gc
 import os
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from fdf256_fast._core import __version__
 from fdf256_fast.errors import Error, StorageError, UsageError
 from fdf256_fast.options import Interrupted, print_json
 
@@ -121,7 +121,7 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(version("fdf256_fast"), message="fdf256 %(version)s")
+@click.version_option(__version__, message="fdf256 %(version)s")
 def _command() -> None:
     """Install the FDF256 dataset, or fetch any large file, in one verified pass.
 

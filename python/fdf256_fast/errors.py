@@ -21,8 +21,8 @@ what happened, to which file, and what to do; ``hint`` holds that last part on i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+# As in __init__.py: `import fdf256_fast` needs this module, and not typing.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fdf256_fast.report import Report
 

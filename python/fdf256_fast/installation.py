@@ -333,6 +333,11 @@ class Run:
             return {}
         installed = Workspace.of(target)
         forgotten = read_forgotten(installed)
+        if forgotten and options.keep_archives:
+            raise UsageError(
+                f"{target}: images were forgotten here, and the archives hold them",
+                hint="Leave out --keep-archives, or give another target.",
+            )
         record = read_record(installed)
         known = record.archives if record is not None else {}
         is_empty = not _has_files(target)

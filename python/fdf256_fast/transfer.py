@@ -57,6 +57,9 @@ AHEAD_MEMORY_SHARE = 0.75
 AHEAD_BYTES_START = 2 * 1024 * 1024
 """Until the rate is known: two seconds of a slow line, a twentieth of a second of a fast one."""
 
+AGAIN_BYTES_MIN = 256 * 1024
+"""Spans of single members are not cut below this: most members are smaller, and half of one is of no use."""
+
 HEDGE_SECONDS_MIN = 1.0
 """A span younger than this is not raced, however slow it looks."""
 
@@ -409,7 +412,7 @@ class Transfer:
         frontier = self.engine.status(feed.number)[1]
         ahead = feed.again_ahead(frontier) if feed.again else 0
         if feed.again and (ahead < feed.ahead_bytes or feed.again[0].start <= frontier):
-            span = _cut(feed.again, length)
+            span = _cut(feed.again, max(length, AGAIN_BYTES_MIN))
             feed.again_bytes -= span.length
             return span
         # The span at the frontier is always allowed, or nothing would ever move.

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from fdf256_fast import UsageError, install
 from fdf256_fast.catalog import parse_catalog
+from fdf256_fast.forgotten import write_forgotten
 from fdf256_fast.origin import Origin
 from fdf256_fast.plan import GAP_BYTES_FREE, GAP_BYTES_MAX, GAP_SHARE, join
 from fdf256_fast.selection import Ids, Image, Selection
+from fdf256_fast.workspace import Workspace
 from tests.integration.oracles import (
     FOLDER,
     WORKSPACE,
@@ -182,8 +184,8 @@ async def test_a_dry_run_tells_members_bytes_and_requests(larger: Published, tmp
     assert planned["dry_run"] is True
     requests = sum(archive["requests"] for archive in planned["archives"])
     wanted = sum(archive["bytes_to_fetch"] for archive in planned["archives"])
-    # And the ends, one request each.
-    assert asked == requests + 5
+    # And the ends, one request each; long spans are cut while the speed is not known.
+    assert requests + 5 <= asked <= 3 * requests + 5
     assert sent == wanted + sum(min(size, 65_558) for size in larger.dataset.sizes.values())
     assert done["bytes_downloaded"] == sent
 
@@ -287,6 +289,26 @@ async def test_a_file_beside_the_dataset_does_not_cost_the_digest(published: Pub
         report = await install(target, catalog=made.catalog(origin.url))
         assert origin.bytes_sent <= made.size + TAILS
     assert report.verified == "md5"
+
+
+async def test_forgotten_images_stay_out_of_every_download(larger: Published, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    gone = {"val/images/0.png", "train/images/3.png"}
+    workspace = Workspace.of(target)
+    workspace.home.mkdir(parents=True)
+    await asyncio.to_thread(write_forgotten, workspace, gone)
+    async with Origin(larger.folder) as origin:
+        catalog = larger.catalog(origin.url)
+        for selected in ({"val"}, {"train"}, set[str]()):
+            report = await install(target, catalog=catalog, splits=selected)
+            found = tree_of(target)
+            assert not gone & found.keys()
+            check_manifest(target)
+        assert report.already_installed or report.verified == "crc32"
+        assert (await install(target, catalog=catalog)).already_installed
+        with pytest.raises(UsageError, match="forgotten"):
+            await install(target, catalog=catalog, keep_archives=True)
+    same_tree(target, {path: digest for path, digest in larger.tree.items() if path not in gone})
 
 
 # ---- awkward ones ----------------------------------------------------------------------------------

@@ -377,9 +377,16 @@ fn sync_file_system(py: Python<'_>, path: PathBuf) -> PyResult<()> {
 
 #[pymodule]
 mod _core {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::{
         Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
         receiver::Receiver, sync_file_system, untar::Untar, untar::append_sums, write_manifest,
     };
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
 }

@@ -86,10 +86,6 @@ fn spec(sample: &Sample, folder: &Path, window_bytes: u64) -> Spec {
     }
 }
 
-fn whole<'a>(sample: &'a Sample, records: &'a Path) -> manifest::Part<'a> {
-    manifest::Part { directory: &sample.directory, records, members: None }
-}
-
 /// Waits for anything but a moved frontier.
 fn next_event(engine: &Engine) -> Event {
     let deadline = Instant::now() + PATIENCE;
@@ -129,7 +125,9 @@ fn pieces_in_any_order_become_the_members_and_the_digest() {
     assert_eq!(digest.unwrap(), format!("md5:{}", md5_of(&sample.bytes)));
     assert_staged(&sample, folder.path());
     let path = folder.path().join("SHA256SUMS");
-    assert_eq!(manifest::write(&path, &[whole(&sample, &folder.path().join("records"))]).unwrap(), 6);
+    let records = folder.path().join("records");
+    let part = manifest::Part { directory: &sample.directory, records: &records, members: None };
+    assert_eq!(manifest::write(&path, &[part]).unwrap(), 6);
     let mut expected = Vec::new();
     for (name, data) in &sample.members {
         let mut sha256 = Hasher::new(Algorithm::Sha256);
@@ -285,7 +283,9 @@ fn interrupt_at(sample: &Sample, cuts: &[usize], window: u64, kept_file: bool) {
     if kept_file {
         assert!(std::fs::read(folder.path().join("kept.zip")).unwrap() == sample.bytes);
     }
-    manifest::write(&folder.path().join("sums"), &[whole(&sample, &folder.path().join("records"))]).unwrap();
+    let records = folder.path().join("records");
+    let part = manifest::Part { directory: &sample.directory, records: &records, members: None };
+    manifest::write(&folder.path().join("sums"), &[part]).unwrap();
 }
 
 proptest! {

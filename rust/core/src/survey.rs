@@ -91,3 +91,36 @@ fn parse(line: &[u8]) -> Option<(String, Sha256Bytes)> {
     (line.get(64..NAME_START)? == b"  ").then_some(())?;
     Some((name.to_owned(), unhex(digest)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_of_a_manifest_count() {
+        let digest = "ab".repeat(32);
+        let known = |line: &str| parse(line.as_bytes()).map(|(name, _)| name);
+        assert_eq!(known(&format!("{digest}  train/a b.png")).as_deref(), Some("train/a b.png"));
+        for line in [
+            String::new(),
+            format!("{digest}  "),
+            format!("{digest} *name"),
+            format!("{}  name", &digest[1..]),
+            format!("{}zz  name", &digest[2..]),
+        ] {
+            assert_eq!(known(&line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_is_not_there_knows_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("SHA256SUMS");
+        assert!(read_manifest(&path, &Job::default()).unwrap().is_empty());
+        let digest = "0a".repeat(32);
+        std::fs::write(&path, format!("{digest}  one\nno line\n{digest}  two\n")).unwrap();
+        let known = read_manifest(&path, &Job::default()).unwrap();
+        assert_eq!(known.len(), 2);
+        assert_eq!(known["two"], [10; 32]);
+    }
+}

@@ -216,10 +216,12 @@ impl Reader {
         })
     }
 
-    /// Whether a file's data, or its end, come next.
+    /// The file whose data, or whose end, come next, and how many of its bytes have passed.
     #[must_use]
-    pub fn is_in_file(&self) -> bool {
-        matches!(self.state, State::Data { .. })
+    pub fn in_file(&self) -> Option<(&str, u64)> {
+        let State::Data { left, .. } = self.state else { return None };
+        let member = self.current.as_ref()?;
+        Some((&member.name, member.bytes.saturating_sub(left)))
     }
 
     #[must_use]

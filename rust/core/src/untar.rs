@@ -129,7 +129,7 @@ impl Untar {
         if found.files != saved.files {
             return Err(unusable("its list of unpacked files is not the one that was saved"));
         }
-        let open = saved.open.map(|open| open.reopen(archive, spec, thorough, job)).transpose()?;
+        let open = saved.open.map(|open| open.reopen(archive, spec, job)).transpose()?;
         let content = match (saved.reader, &spec.plain) {
             (None, Some(_)) => Content::Plain,
             (Some(reader), None) => {
@@ -140,15 +140,15 @@ impl Untar {
             }
             _ => return Err(unusable("its saved state is of another kind of file")),
         };
-        let is_in_file = match &content {
-            Content::Tar(reader) => reader.is_in_file(),
-            Content::Plain => !saved.is_finished,
-        };
         let fits = match (&content, &open) {
-            (Content::Plain, Some(open)) => open.written == saved.position,
-            _ => true,
+            (Content::Tar(reader), None) => reader.in_file().is_none(),
+            (Content::Tar(reader), Some(open)) => {
+                reader.in_file() == Some((open.name.as_str(), open.written))
+            }
+            (Content::Plain, None) => saved.is_finished,
+            (Content::Plain, Some(open)) => open.written == saved.position && !saved.is_finished,
         };
-        if is_in_file != open.is_some() || !fits {
+        if !fits {
             return Err(unusable("its saved state does not fit together"));
         }
         let listing = Listing::open(&spec.records, saved.listing_bytes)?;
@@ -267,18 +267,17 @@ impl SavedUntar {
 }
 
 impl SavedOpen {
-    fn reopen(self, archive: &str, spec: &UntarSpec, thorough: bool, job: &Job) -> Result<Open> {
+    fn reopen(self, archive: &str, spec: &UntarSpec, job: &Job) -> Result<Open> {
         let lost = || Error::Unusable(format!("{archive}: {} is not as it was left", self.name));
         spec.claim(archive, &self.name)?;
         if spec.staging.size(&self.name).is_none_or(|size| size < self.written) {
             return Err(lost());
         }
         let state = unhex(&self.sha256).ok_or_else(lost)?;
-        if thorough {
-            let found = listing::hash(&spec.staging, &self.name, self.written, job)?;
-            if found.and_then(|found| found.export()).is_none_or(|found| found != state) {
-                return Err(lost());
-            }
+        // Always: the manifest will have this SHA-256, and the archive's digest does not vouch for it.
+        let found = listing::hash(&spec.staging, &self.name, self.written, job)?;
+        if found.and_then(|found| found.export()).is_none_or(|found| found != state) {
+            return Err(lost());
         }
         let sha256 = Hasher::import(Algorithm::Sha256, &state)?;
         let mut file = spec.staging.reopen(&self.name)?;
