@@ -17,12 +17,9 @@ __all__ = [
     "Policy",
     "Receiver",
     "Staging",
-<<<<<<< HEAD
     "Untar",
-    "append_sums",
-=======
     "__version__",
->>>>>>> main
+    "append_sums",
     "hash_file",
     "sync_file_system",
     "write_manifest",
