@@ -79,7 +79,7 @@ async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that peop
             ``extract`` the folder to unpack into, by default the current one.
         digest: ``algorithm:hex`` that it must have; a file at ``path`` that has it is not fetched again.
         mirrors: other URLs of the same file, asked when ``url`` fails.
-        extract: unpack it (a zip archive) instead of keeping it, in one pass.
+        extract: unpack it (a zip or a tar) instead of keeping it, in one pass unless a tar is compressed.
         limits: connections, memory (bytes), threads, rate (bytes per second), retries, timeout.
         progress: receives counters about ten times a second.
         session: your own HTTP session; it is not closed.
