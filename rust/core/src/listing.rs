@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -206,7 +207,7 @@ pub(crate) fn hash(staging: &Staging, name: &str, bytes: u64, job: &Job) -> Resu
 ///
 /// # Errors
 /// `Storage`, `Unusable`.
-pub fn append_sums(path: &Path, records: &Path, without: &HashSet<String>) -> Result<u64> {
+pub fn append_sums<S: BuildHasher>(path: &Path, records: &Path, without: &HashSet<String, S>) -> Result<u64> {
     let refused = |source: std::io::Error| Error::storage("write", path, &source);
     let lines = read(records, u64::MAX)?;
     let mut options = File::options();
@@ -236,7 +237,9 @@ mod tests {
         let path = folder.path().join("records/a");
         let lines = [line("a b/c", Some(&"0".repeat(64))), line("a b", None)];
         let mut listing = Listing::open(&path, 0).unwrap();
-        lines.iter().for_each(|line| listing.put(line));
+        for line in &lines {
+            listing.put(line);
+        }
         listing.flush().unwrap();
         let first = lines[0].text().len() as u64;
         assert_eq!(read(&path, u64::MAX).unwrap(), lines);

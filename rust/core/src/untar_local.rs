@@ -35,23 +35,23 @@ impl LocalArchive {
             scope.spawn(move || {
                 course.note(extract_tar::read(self, workers, course, buffers, &blocks_in));
             });
-            course.note(self.push_all(&mut untar, &blocks, course));
+            course.note(push_all(&mut untar, &blocks, course));
             // Its end of the channel goes, so that the other thread does not wait for it.
             drop(blocks);
         });
         course.outcome()?;
         Ok(untar.files())
     }
+}
 
-    fn push_all(&self, untar: &mut Untar, blocks: &Receiver<Bytes>, course: &Course) -> Result<()> {
-        while let Ok(block) = blocks.recv() {
-            course.check()?;
-            if block.is_empty() {
-                return untar.finish();
-            }
-            untar.push(&[block], course.job())?;
+fn push_all(untar: &mut Untar, blocks: &Receiver<Bytes>, course: &Course) -> Result<()> {
+    while let Ok(block) = blocks.recv() {
+        course.check()?;
+        if block.is_empty() {
+            return untar.finish();
         }
-        // The reading thread has noted why it ended.
-        Err(Error::Cancelled)
+        untar.push(&[block], course.job())?;
     }
+    // The reading thread has noted why it ended.
+    Err(Error::Cancelled)
 }
