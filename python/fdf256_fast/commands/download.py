@@ -29,7 +29,7 @@ from fdf256_fast.options import (
 @archive_limits
 @limits
 def download(target: Path | None, catalog: str, mirror: tuple[str, ...], **arguments: Any) -> None:
-    r"""Install a dataset, or a part of it, into TARGET (default: data/ and the catalog's name).
+    """Install a dataset, or a part of it, into TARGET (default: data/ and the catalog's name).
 
     What was interrupted goes on where it stopped: run the same command again. What is there already, also
     from another program, is checked and not fetched again.
@@ -39,7 +39,7 @@ def download(target: Path | None, catalog: str, mirror: tuple[str, ...], **argum
       fdf256 download data/fdf256 --mirror /mnt/usb/fdf256
       fdf256 download --catalog fdh --license cc-by-2
       fdf256 download data/val --split val --license cc-by-2 --license cc-by-sa-2
-    """
+    """  # noqa: D301 - click wants the character itself
     from fdf256_fast.catalog import load_catalog
     from fdf256_fast.installation import Options, install_catalog
 
