@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Literal, TypeAlias, final
 
 __all__ = [
+    "Audit",
     "Directory",
     "Engine",
     "Job",
@@ -19,8 +20,11 @@ __all__ = [
     "Receiver",
     "Staging",
     "__version__",
+    "entry_offsets",
     "hash_file",
+    "parse_sums",
     "search_metadata",
+    "statistics",
     "sync_file_system",
     "write_manifest",
 ]
@@ -275,10 +279,87 @@ class LocalArchive:
     def unpacked_bytes(self) -> int | None:
         """The sum of the members' sizes, where it is known in advance."""
 
+@final
+class Audit:
+    """Files that a list of digests names, and what was found of them; :meth:`run` is for one time.
+
+    ``root`` is the folder that names in the list begin at; ``data`` the text of the list.  With
+    ``is_manifest`` it is our own: SHA-256, paths that stay in the folder, each once; whatever else stands in
+    it is a problem, and left alone.  Otherwise see :func:`parse_sums`.  ``leave_out`` are names that do not
+    count.  Raises ValueError for an unknown algorithm.
+    """
+
+    def __new__(
+        cls,
+        root: _Path,
+        data: bytes,
+        *,
+        is_manifest: bool = False,
+        algorithm: str | None = None,
+        is_sure: bool = False,
+        lone_name: str | None = None,
+        leave_out: Sequence[str] = ...,
+    ) -> Audit: ...
+    def take_sizes(self, data: bytes) -> tuple[int, int]:
+        """Takes ``<bytes>  <path>`` lines for a quick look; returns how many there were, and their sum."""
+    def size_lines(self) -> bytes:
+        """The same lines, of all files whose size is known: by ``take_sizes``, or since they were sound."""
+    def run(
+        self,
+        job: Job,
+        workers: int,
+        *,
+        is_quick: bool = False,
+        is_closed: bool = False,
+        finds_extra: bool = False,
+    ) -> None:
+        """Looks at every file with so many threads, and reads it unless ``is_quick``.
+
+        With ``is_closed`` no link in the folder is followed; with ``finds_extra`` everything else in it, but
+        for ``.fdf256``, is looked for as well.  Raises StorageError when the folder cannot be opened, and
+        CancelledError within 100 ms.
+        """
+    def status(self) -> tuple[int, int, int]:
+        """Files that are done with, bytes read, faults found."""
+    def faults(self) -> list[tuple[str, str, str, str]]:
+        """Path, kind, what was expected, what was found; in the list's order.
+
+        Kinds are ``missing``; ``digest`` (both as ``algorithm:hex``); ``size`` (both in bytes); ``empty``;
+        ``kind`` (found is what it is, such as ``a folder``); ``link`` (a folder above it is a symbolic
+        link); ``unreadable`` (found is the system's error number, 0 where the file became shorter meanwhile).
+        """
+    def extra(self) -> list[str]:
+        """Paths of what is in the folder and not in the list, sorted."""
+    def closed(self) -> list[tuple[str, int]]:
+        """Folders that could not be looked into for such files, and the system's error number."""
+    @property
+    def files(self) -> int:
+        """How many files the list names."""
+    @property
+    def algorithms(self) -> list[str]:
+        """Those that the list uses, sorted."""
+    @property
+    def problems(self) -> list[tuple[int, str, str]]:
+        """Number, text and reason of lines that are none; the first thousand."""
+    @property
+    def problem_count(self) -> int:
+        """How many there are."""
+
 def hash_file(job: Job, path: _Path, algorithm: str) -> str:
     """The digest of a whole file, in hexadecimal.
 
     Raises ValueError for an unknown algorithm, StorageError, CancelledError.
+    """
+
+def parse_sums(
+    data: bytes, *, algorithm: str | None = None, is_sure: bool = False, lone_name: str | None = None
+) -> tuple[list[tuple[str, str]], list[tuple[int, str, str]]]:
+    """The files of a list, as name and ``algorithm:hex``; then number, text and reason of other lines.
+
+    Reads what sha256sum and its kin, ``--tag``, ``--zero``, b3sum, OpenSSL and (for crc32) sfv write.
+    ``algorithm`` is for lines without a tag; where it does not fit the number of digits these decide, unless
+    ``is_sure``.  ``lone_name`` is what a line with nothing but a digest is about.  Raises ValueError for an
+    unknown algorithm.
     """
 
 @final
@@ -330,3 +411,33 @@ def write_manifest(path: _Path, parts: Sequence[tuple[Directory, _Path, Sequence
 
 def sync_file_system(path: _Path) -> None:
     """Waits until the file system that holds ``path`` has everything on its disk.  Raises StorageError."""
+
+def entry_offsets(job: Job, path: _Path) -> tuple[bytes, bytes, bytes]:
+    """Where each image's entry lies in the metadata file ``path``.
+
+    Three columns of unsigned 64-bit numbers in the machine's byte order, in ascending order of the first:
+    the images' numbers, and where each entry's value begins and ends in the file.  One pass on all cores:
+    0.2 s for 233 MB.
+
+    Raises MetadataError where the file is no JSON or not of that layout, a key is no number, or two are the
+    same; StorageError; CancelledError once ``job`` is cancelled.
+    """
+
+_Counts: TypeAlias = tuple[
+    int, list[tuple[str, int]], list[int], list[float], list[tuple[int, int]], list[tuple[int, int]]
+]
+
+def statistics(
+    job: Job, path: _Path, present: Sequence[int], edges: Sequence[float], fractions: Sequence[float]
+) -> tuple[_Counts, _Counts]:
+    """What the metadata file ``path`` tells of all its images, and of those whose numbers are in ``present``.
+
+    ``present`` must ascend, as must ``edges``.  Each of the two has: the number of images; images by licence
+    (its name in the catalogs, or its address where it is not one of Creative Commons'); how many faces have a
+    longer side, in pixels of the photo, below the first of ``edges``, between each two, and from the last on;
+    the sides that the shares ``fractions`` (0 to 1) of the faces do not exceed, empty without faces; images
+    by the year they were taken in, and by the year they were uploaded in, 0 where it is not known.
+
+    Raises MetadataError as :func:`entry_offsets` does, and where an entry has no licence or no box, or
+    something of another kind; StorageError; CancelledError once ``job`` is cancelled.
+    """

@@ -2,9 +2,11 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
+mod audit;
 mod errors;
 mod extraction;
 mod metadata;
+mod reading;
 mod receiver;
 
 use std::collections::HashSet;
@@ -379,9 +381,9 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
-        metadata::MetadataRecords, metadata::search_metadata, receiver::Receiver, sync_file_system,
-        write_manifest,
+        Directory, Engine, Job, Policy, Staging, audit::Audit, audit::parse_sums, extraction::LocalArchive,
+        extraction::Names, hash_file, metadata::MetadataRecords, metadata::search_metadata,
+        reading::entry_offsets, reading::statistics, receiver::Receiver, sync_file_system, write_manifest,
     };
 
     #[pymodule_init]

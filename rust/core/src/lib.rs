@@ -8,6 +8,7 @@
 //! The network, the decisions and the screen are Python's; see `ARCHITECTURE.md`.
 
 mod archive;
+pub mod audit;
 mod buffers;
 mod collisions;
 pub mod decode;
@@ -23,13 +24,16 @@ pub mod manifest;
 pub mod metadata;
 pub mod name;
 pub mod names;
+pub mod offsets;
 pub mod policy;
 mod recheck;
 pub mod search;
 pub mod slab;
 pub mod space;
 pub mod staging;
+pub mod stats;
 pub mod stream;
+pub mod sums;
 pub mod survey;
 pub mod tar;
 pub mod tar_header;

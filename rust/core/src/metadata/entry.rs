@@ -89,6 +89,11 @@ impl<'a> Entry<'a> {
         self.base + self.found.key.start as u64 - 1
     }
 
+    /// Where the entry's value lies in the file.
+    pub fn span(&self) -> Range<u64> {
+        self.base + self.found.value_start as u64..self.base + self.found.value_end as u64
+    }
+
     /// The value of field `number` of [`FIELDS`](super::Visitor::FIELDS); of duplicates the last.
     pub fn field(&self, number: usize) -> Option<Value<'a>> {
         let span = &self.found.fields[number];
