@@ -14,6 +14,7 @@ from fdf256_fast.errors import (
     IntegrityError,
     LockedError,
     MemberError,
+    MetadataError,
     StatusError,
     StorageError,
     TransferError,
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 
     from fdf256_fast.catalog import Archive, Catalog, Digest, load_catalog
     from fdf256_fast.console import PlainProgress, RichProgress
+    from fdf256_fast.credits import CreditsReport, write_credits, write_credits_async
     from fdf256_fast.extraction import extract_async
     from fdf256_fast.fetching import fetch
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
+    from fdf256_fast.search import FoundImage, SearchResult, search_user, search_user_async
+    from fdf256_fast.selection import Ids, Selection
     from fdf256_fast.sync import extract, fetch_sync, install_sync
 
 __all__ = [
@@ -42,17 +46,23 @@ __all__ = [
     "ArchiveReport",
     "Catalog",
     "CatalogError",
+    "CreditsReport",
     "Digest",
     "DigestMismatch",
     "Error",
+    "FoundImage",
+    "Ids",
     "IntegrityError",
     "Limits",
     "LockedError",
     "MemberError",
+    "MetadataError",
     "PlainProgress",
     "Progress",
     "Report",
     "RichProgress",
+    "SearchResult",
+    "Selection",
     "Snapshot",
     "StatusError",
     "StorageError",
@@ -65,6 +75,10 @@ __all__ = [
     "install",
     "install_sync",
     "load_catalog",
+    "search_user",
+    "search_user_async",
+    "write_credits",
+    "write_credits_async",
 ]
 
 # Imported when first asked for: `fdf256 --version` and the exception classes need neither aiohttp nor
@@ -74,12 +88,17 @@ _HOMES = {
     "ArchiveProgress": "progress",
     "ArchiveReport": "report",
     "Catalog": "catalog",
+    "CreditsReport": "credits",
     "Digest": "catalog",
+    "FoundImage": "search",
+    "Ids": "selection",
     "Limits": "limits",
     "PlainProgress": "console",
     "Progress": "progress",
     "Report": "report",
     "RichProgress": "console",
+    "SearchResult": "search",
+    "Selection": "selection",
     "Snapshot": "progress",
     "extract": "sync",
     "extract_async": "extraction",
@@ -88,6 +107,10 @@ _HOMES = {
     "install": "installation",
     "install_sync": "sync",
     "load_catalog": "catalog",
+    "search_user": "search",
+    "search_user_async": "search",
+    "write_credits": "credits",
+    "write_credits_async": "credits",
 }
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "Engine",
     "Job",
     "LocalArchive",
+    "MetadataRecords",
     "Names",
     "Policy",
     "Receiver",
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "append_sums",
     "hash_file",
+    "search_metadata",
     "sync_file_system",
     "write_manifest",
 ]
@@ -28,6 +30,7 @@ __all__ = [
 __version__: str
 
 _Path: TypeAlias = str | PathLike[str]
+_Record: TypeAlias = tuple[str, str, str, str, str, str, str]
 _Event: TypeAlias = (
     tuple[Literal["moved"]]
     | tuple[Literal["damaged"], int, int, int, Exception]
@@ -325,6 +328,45 @@ def hash_file(job: Job, path: _Path, algorithm: str) -> str:
     """The digest of a whole file, in hexadecimal.
 
     Raises ValueError for an unknown algorithm, StorageError, CancelledError.
+    """
+
+@final
+class MetadataRecords:
+    """The entries of a metadata file, as a loop over ``json.load(file).items()`` would have them.
+
+    Each is a tuple: image number, title, author, user's NSID, licence, licence URL, photo URL.  A field that
+    is not there, or is neither a string nor a number, is empty.  Texts may hold halves of surrogate pairs.
+    """
+
+    @staticmethod
+    def open(job: Job, path: _Path, workers: int) -> MetadataRecords:
+        """Checks the whole file.  Raises MetadataError with the byte, StorageError, CancelledError."""
+    def next(self, job: Job) -> list[_Record]:
+        """About a thousand more; an empty list when there are none left.
+
+        Raises as ``open`` does, where the file was changed since.
+        """
+    @property
+    def entries(self) -> int:
+        """How many there are."""
+
+def search_metadata(
+    job: Job,
+    path: _Path,
+    workers: int,
+    *,
+    users: Sequence[bytes],
+    authors: Sequence[str],
+    photo_urls: Sequence[bytes],
+) -> tuple[int, int, list[_Record]]:
+    """The entries by any of these users, authors, or of these photos, with so many threads.
+
+    Users (NSIDs) match exactly, authors in upper and lower case, addresses with ``http`` and ``https``, with
+    and without a slash at their end.  Bytes are UTF-8, with ``surrogatepass``.  Returns how many entries and
+    bytes the file has, and what was found, as ``MetadataRecords`` has it.
+
+    Raises MetadataError with the byte where the file is no JSON, or where an entry lacks what is looked for;
+    StorageError, CancelledError.
     """
 
 def write_manifest(path: _Path, parts: Sequence[tuple[Directory, _Path, Sequence[int] | None]]) -> int:

@@ -41,10 +41,12 @@ __all__ = [
     "PlainProgress",
     "RichProgress",
     "choose_progress",
+    "one_line",
     "print_error",
     "print_plan",
     "print_report",
     "print_table",
+    "print_text",
 ]
 
 # Control characters but for newline and tab; line and paragraph separators; the marks that turn the
@@ -834,3 +836,17 @@ def _objects(value: object) -> list[Mapping[str, object]]:
 
 def _number(value: object) -> float:
     return value if isinstance(value, int | float) else 0
+
+
+# ------------------------------------------------------------------------------------------- plain text
+
+
+def one_line(text: str) -> str:
+    """``text`` in one line, line ends and tabs as escapes too, for a list that another program reads."""
+    return _printable(text.replace("\n", "\\n").replace("\t", "\\t"), None)
+
+
+def print_text(text: str, console: Console | None = None) -> None:
+    """Print ``text`` on standard output, not wrapped and not read as markup."""
+    out = _output(console)
+    out.print(Text(_printable(text, out.encoding)), soft_wrap=True)

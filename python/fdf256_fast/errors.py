@@ -8,7 +8,8 @@
     ├── IntegrityError         3   bytes are not what they should be
     │   ├── DigestMismatch         a whole archive or file has another digest
     │   ├── MemberError            one member is damaged or hostile
-    │   └── ArchiveError           an archive as a whole cannot be trusted or read
+    │   ├── ArchiveError           an archive as a whole cannot be trusted or read
+    │   └── MetadataError          a metadata file is no JSON, or of another layout
     ├── TransferError          4   no source delivers; what arrived is kept
     │   └── StatusError            a source answered with a status that is final
     ├── StorageError           5   disk full, permission, read only (also an OSError)
@@ -34,6 +35,7 @@ __all__ = [
     "IntegrityError",
     "LockedError",
     "MemberError",
+    "MetadataError",
     "StatusError",
     "StorageError",
     "TransferError",
@@ -108,6 +110,16 @@ class ArchiveError(IntegrityError):
     def __init__(self, archive: str, offset: int, reason: str, *, hint: str = "") -> None:
         super().__init__(f"{archive}: {reason} (at byte {offset})", hint=hint)
         self.archive = archive
+        self.offset = offset
+        self.reason = reason
+
+
+class MetadataError(IntegrityError):
+    """A metadata file is no JSON, or not of the layout that FDF256 has; ``offset`` is the byte where."""
+
+    def __init__(self, path: str, offset: int, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{path}: {reason} (at byte {offset})", hint=hint)
+        self.path = path
         self.offset = offset
         self.reason = reason
 

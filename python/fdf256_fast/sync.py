@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
-
+from fdf256_fast.blocking import blocking
 from fdf256_fast.extraction import extract_async
 from fdf256_fast.fetching import fetch
 from fdf256_fast.installation import install
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
 __all__ = ["extract", "fetch_sync", "install_sync"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _blocking(function: Callable[P, Coroutine[object, object, T]]) -> Callable[P, T]:
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(function(*args, **kwargs))
-        # A loop cannot run inside a loop: give the call a thread with a loop of its own.
-        with ThreadPoolExecutor(1, thread_name_prefix="fdf256") as thread:
-            return thread.submit(asyncio.run, function(*args, **kwargs)).result()
-
-    return call
-
-
-install_sync = _blocking(install)
+install_sync = blocking(install)
 """Like :func:`~fdf256_fast.installation.install`, but returns when it is done."""
 
-fetch_sync = _blocking(fetch)
+fetch_sync = blocking(fetch)
 """Like :func:`~fdf256_fast.fetching.fetch`, but returns when it is done."""
 
-extract = _blocking(extract_async)
+extract = blocking(extract_async)
 """Like :func:`~fdf256_fast.extraction.extract_async`, but returns when it is done."""

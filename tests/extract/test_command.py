@@ -150,7 +150,7 @@ async def test_it_works_inside_a_running_loop_and_awaited(
     archive: Path, tmp_path: Path, loop_watch: BlockBuster
 ) -> None:
     # To block is what this call is for.
-    loop_watch.functions["threading.Lock.acquire"].can_block_in("fdf256_fast/sync.py", "call")
+    loop_watch.functions["threading.Lock.acquire"].can_block_in("fdf256_fast/blocking.py", "call")
     assert fdf.extract(str(archive), tmp_path / "one").files == len(MEMBERS)
     recorder = Recorder()
     report = await fdf.extract_async(archive, tmp_path / "two", progress=recorder)

@@ -214,7 +214,7 @@ async def test_the_sync_functions_work_inside_a_running_loop(
     published: Publish, tmp_path: Path, loop_watch: BlockBuster
 ) -> None:
     # As in a notebook, where blocking the loop is what the caller asks for.
-    loop_watch.functions["threading.Lock.acquire"].can_block_in("fdf256_fast/sync.py", "call")
+    loop_watch.functions["threading.Lock.acquire"].can_block_in("fdf256_fast/blocking.py", "call")
     made = published["mixed"]
     # A server with a thread of its own: this loop stands still meanwhile.
     async with python_server(made.folder) as server:

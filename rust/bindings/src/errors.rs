@@ -25,6 +25,7 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     static MEMBER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static ARCHIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static DIGEST: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static METADATA: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
     let text = error.to_string();
@@ -43,6 +44,10 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         }
         Error::Digest { archive, expected, computed } => {
             class(py, &DIGEST, "DigestMismatch")?.call1((archive, expected, computed))?
+        }
+        Error::Metadata { path, offset, reason } => {
+            let path = path.display().to_string();
+            class(py, &METADATA, "MetadataError")?.call1((path, offset, reason))?
         }
         Error::Unusable(text) => return Ok(PyValueError::new_err(text)),
         Error::Cancelled => CANCELLED.import(py, "asyncio", "CancelledError")?.call0()?,

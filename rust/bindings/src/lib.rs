@@ -4,6 +4,7 @@
 
 mod errors;
 mod extraction;
+mod metadata;
 mod receiver;
 mod untar;
 
@@ -382,7 +383,8 @@ mod _core {
     #[pymodule_export]
     use super::{
         Directory, Engine, Job, Policy, Staging, extraction::LocalArchive, extraction::Names, hash_file,
-        receiver::Receiver, sync_file_system, untar::Untar, untar::append_sums, write_manifest,
+        metadata::MetadataRecords, metadata::search_metadata, receiver::Receiver, sync_file_system,
+        untar::Untar, untar::append_sums, write_manifest,
     };
 
     #[pymodule_init]

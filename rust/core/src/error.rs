@@ -20,6 +20,9 @@ pub enum Error {
     /// All bytes are here and the digest over them is another one.
     #[error("{archive}: digest is {computed}, expected {expected}")]
     Digest { archive: String, expected: String, computed: String },
+    /// A metadata file is no JSON, or not of the layout that it should have.
+    #[error("{}: {reason} (at byte {offset})", path.display())]
+    Metadata { path: PathBuf, offset: u64, reason: String },
     /// An argument that cannot be used: an unknown algorithm, a saved state of another version.
     #[error("{0}")]
     Unusable(String),

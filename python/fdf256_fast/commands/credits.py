@@ -1,0 +1,72 @@
+"""``fdf256 credits``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fdf256_fast.options import Common, option, print_json, run, screen, workers
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path), default=Path("data/fdf256"))
+@option("--split", multiple=True, type=click.Choice(["train", "val"]), help="Only this split.")
+@option("--ids", type=click.Path(path_type=Path), metavar="FILE", help="Only these images, one a line.")
+@option("--license", multiple=True, metavar="NAME", help="Only images under this license, such as cc-by-2.")
+@option(
+    "--format",
+    type=click.Choice(["csv", "md", "html", "json", "bibtex"]),
+    default="csv",
+    show_default=True,
+    help="What to write.",
+)
+@option(
+    "--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Where to.  [default: stdout]"
+)
+@option("--all", "is_all", is_flag=True, help="Also images that are not installed.")
+@workers
+@screen
+def credits(target: Path, output: Path | None, is_all: bool, **arguments: Any) -> None:  # noqa: A001 - its name
+    """Write title, author, source, license and change of every image in TARGET (default: data/fdf256).
+
+    This is what the photos' licenses ask of whoever shows or passes on the images. The dataset's own citation
+    comes first. Where only metadata are installed, or with --all, it is every image that they tell of.
+
+    Example: fdf256 credits data/fdf256 --format html -o credits.html
+    """
+    from fdf256_fast.credits import Wanted, write_wanted
+    from fdf256_fast.errors import UsageError
+    from fdf256_fast.selection import Ids, Selection
+
+    taken = arguments.pop
+    splits, licenses, ids, form = taken("split"), taken("license"), taken("ids"), taken("format")
+    common = Common(arguments)
+    if str(output) == "-":
+        output = None
+    if common.as_json and output is None:
+        raise UsageError("--json needs -o FILE: both cannot go to standard output")
+    selection = Selection(
+        splits=frozenset(splits), licenses=_known(licenses), ids=Ids.read(ids) if ids else None
+    )
+    report = run(write_wanted(target, output, Wanted(selection, form, is_all), common.limits))
+    if common.as_json:
+        print_json(report.as_json())
+    elif not common.quiet:
+        where = f" in {output}" if output else ""
+        words = f"{report.images:,} of {report.entries:,} images credited{where}."
+        if not report.images:
+            words += " No image fits; see --all, --split, --license and --ids."
+        click.echo(words, err=output is None)
+
+
+def _known(licenses: tuple[str, ...]) -> frozenset[str]:
+    from fdf256_fast.catalog import load_catalog
+    from fdf256_fast.errors import UsageError
+
+    known = sorted({archive.license for archive in load_catalog("fdf256").archives if archive.license})
+    for name in licenses:
+        if name not in known:
+            raise UsageError(f"there is no license {name!r}", hint=f"Known: {', '.join(known)}.")
+    return frozenset(licenses)

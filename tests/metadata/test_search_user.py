@@ -1,0 +1,252 @@
+"""``fdf256 search-user`` and ``fdf256_fast.search_user``: on targets of every kind, and without one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import fdf256_fast as fdf
+from fdf256_fast.errors import MetadataError, StorageError, UsageError
+from fdf256_fast.metadata import license_name
+from fdf256_fast.search import REMOVAL
+from fdf256_fast.selection import Ids, image_of
+from tests.integration.runs import command
+from tests.metadata.files import NSID, Tree, loaded, published_way, tree_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from blockbuster import BlockBuster
+
+    from fdf256_fast.synthetic import Compression
+    from tests.integration.oracles import Published
+
+MAIL = "hakon.hukkelas@ntnu.no"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return tree_at(tmp_path / "data")
+
+
+async def test_the_command_prints_a_table_and_how_to_get_a_photo_removed(tree: Tree) -> None:
+    result = await command("search-user", tree.root, "--user-nsid", NSID)
+    assert result.status == 0, result.stderr
+    for path in tree.paths_of(NSID):
+        assert path in result.stdout
+    assert REMOVAL in result.stdout
+    assert all(word in REMOVAL for word in ("no_cv", "NoDerivs", "private", MAIL, "NSID"))
+    count = len(tree.paths_of(NSID))
+    assert f"{count} images of user {NSID}, among 69 entries" in result.stdout
+
+
+async def test_one_object_with_json(tree: Tree) -> None:
+    result = await command("search-user", tree.root, "--user-nsid", NSID, "--json")
+    assert result.status == 0, result.stderr
+    report = result.report
+    assert [image["path"] for image in report["images"]] == tree.paths_of(NSID)
+    key, value = published_way(tree.texts["train"], NSID)[0]
+    assert report["images"][0] == {
+        "path": f"train/images/{key}.png",
+        "split": "train",
+        "number": key,
+        "title": value["photo_title"],
+        "author": value["author"],
+        "user_nsid": NSID,
+        "license": value["license"],
+        "license_url": value["license_url"],
+        "photo_url": value["photo_url"],
+        "is_installed": True,
+    }
+    files = [(file["split"], file["entries"], file["bytes"]) for file in report["files"]]
+    assert files == [("train", 60, len(tree.texts["train"])), ("val", 9, len(tree.texts["val"]))]
+    assert (report["ok"], report["error"], report["target"]) == (True, None, str(tree.root))
+    assert (report["entries"], report["fetched"], report["removal"]) == (69, False, REMOVAL)
+
+
+async def test_plain_lines_are_ids_that_other_commands_read(tree: Tree) -> None:
+    result = await command("search-user", tree.root, "--user-nsid", NSID, "--plain")
+    assert result.status == 0
+    lines = result.stdout.splitlines()
+    assert lines == tree.paths_of(NSID)
+    ids = Ids.parse(lines, "test")
+    assert all(image_of(path) in ids for path in lines)
+    assert MAIL in result.stderr
+    quiet = await command("search-user", tree.root, "--user-nsid", NSID, "--plain", "--quiet")
+    assert (quiet.stdout, quiet.stderr) == (result.stdout, "")
+
+
+async def test_nobody_is_found_with_status_0_and_the_files_named(tree: Tree) -> None:
+    result = await command("search-user", tree.root, "--user-nsid", "nobody@N00")
+    assert result.status == 0
+    files = (f"60 of {tree.root}/train", f"9 of {tree.root}/val")
+    for words in ("No image of user nobody@N00", "69 entries", *files, MAIL):
+        assert words in result.stdout
+    report = (await command("search-user", tree.root, "--user-nsid", "nobody@N00", "--json")).report
+    assert (report["ok"], report["images"], report["entries"]) == (True, [], 69)
+
+
+async def test_several_users_authors_and_photos_at_once(tree: Tree) -> None:
+    entries = loaded(tree.texts["train"])
+    other, photo = entries["7"], entries["11"]
+    result = await command(
+        *("search-user", tree.root, "--user-nsid", NSID, "--user-nsid", other["user_nsid"]),
+        *("--photo-url", photo["photo_url"].replace("http:", "https:").rstrip("/"), "--plain"),
+    )
+    wanted = {*tree.paths_of(NSID), *tree.paths_of(other["user_nsid"]), "train/images/11.png"}
+    assert set(result.stdout.splitlines()) == wanted
+    by_author = await command("search-user", tree.root, "--author", other["author"].upper(), "--plain")
+    assert "train/images/7.png" in by_author.stdout.splitlines()
+
+
+@pytest.mark.parametrize("kind", ["split", "file", "other name", "only metadata"])
+async def test_other_kinds_of_targets(tree: Tree, tmp_path: Path, kind: str) -> None:
+    metadata = tree.root / "train" / "fdf_metainfo.json"
+    target = {"split": tree.root / "train", "file": metadata}.get(kind, tmp_path / "other.json")
+    keys = [key for key, _ in published_way(tree.texts["train"], NSID)]
+    wanted = [f"train/images/{key}.png" for key in keys]
+    if kind == "other name":
+        shutil.copy(metadata, target)
+        wanted = [f"{key}.png" for key in keys]
+    elif kind == "only metadata":
+        target = tree.root
+        shutil.rmtree(target / "train" / "images")
+        shutil.rmtree(target / "val")
+    result = await fdf.search_user_async(target, NSID)
+    assert [image.path for image in result.images] == wanted
+    installed = None if kind in {"other name", "only metadata"} else True
+    assert {image.is_installed for image in result.images} == {installed}
+
+
+async def test_an_image_that_is_gone_is_said_to_be(tree: Tree) -> None:
+    gone = tree.paths_of(NSID)[0]
+    (tree.root / gone).unlink()
+    result = await fdf.search_user_async(tree.root, NSID)
+    assert {image.path: image.is_installed for image in result.images}[gone] is False
+
+
+async def test_the_function_works_in_a_running_loop(tree: Tree, loop_watch: BlockBuster) -> None:
+    # The caller of a blocking function has chosen to block.
+    loop_watch.functions["threading.Lock.acquire"].can_block_in("fdf256_fast/blocking.py", "call")
+    result = fdf.search_user(tree.root, NSID)
+    assert [image.path for image in result.images] == tree.paths_of(NSID)
+
+
+def test_a_local_search_does_without_the_network_modules(tree: Tree) -> None:
+    code = (
+        "import sys, fdf256_fast as f; assert f.search_user(sys.argv[1], '12345678@N00').images;"
+        "assert 'aiohttp' not in sys.modules and 'rich' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tree.root)], check=True, timeout=60)
+
+
+async def test_damage_ends_with_status_3_and_the_byte(tree: Tree) -> None:
+    path = tree.root / "val" / "fdf_metainfo.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    size = path.stat().st_size
+    for options in ([], ["--json"]):
+        result = await command("search-user", tree.root, "--user-nsid", NSID, *options)
+        assert result.status == 3
+        assert f"{path}: the file ends in the middle" in result.stderr
+        assert f"(at byte {size})" in result.stderr
+    assert result.report["ok"] is False
+    assert f"(at byte {size})" in result.report["error"]
+    with pytest.raises(MetadataError) as caught:
+        await fdf.search_user_async(tree.root, NSID)
+    assert (caught.value.path, caught.value.offset) == (str(path), size)
+
+
+async def test_bad_arguments_end_with_status_2(tree: Tree) -> None:
+    for arguments in (
+        [],
+        ["--user-nsid", ""],
+        ["--user-nsid", NSID, "--plain", "--json"],
+        ["--user-nsid", NSID, "--no-such"],
+    ):
+        result = await command("search-user", tree.root, *arguments)
+        assert result.status == 2, arguments
+    with pytest.raises(UsageError, match="nothing to search for"):
+        await fdf.search_user_async(tree.root)
+
+
+async def test_a_file_that_is_not_there_is_no_reason_to_fetch(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no such file"):
+        await fdf.search_user_async(tmp_path / "fdf_metainfo.json", NSID)
+
+
+# ---- without a target ------------------------------------------------------------------------------------
+
+
+async def test_without_a_target_the_metadata_are_fetched_alone_and_kept(
+    published: Mapping[Compression, Published], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = published["mixed"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    catalog = tmp_path / "catalog.toml"
+    # Nobody listens there: what is fetched comes from the mirror.
+    catalog.write_text(ours.dataset.catalog_toml("http://127.0.0.1:9"))
+    arguments = [
+        "search-user",
+        str(tmp_path / "none"),
+        "--user-nsid",
+        NSID,
+        "--catalog",
+        str(catalog),
+        "--json",
+    ]
+    first = await command(*arguments, "--mirror", ours.folder, "--retries", "0")
+    assert first.status == 0, first.stderr
+    assert f"{tmp_path / 'none'} has no metadata" in first.stderr
+    folder = tmp_path / "cache" / "fdf256_fast" / "fdf256-synthetic"
+    assert str(folder) in first.stderr
+    assert first.report["fetched"] is True
+    assert first.report["entries"] == 100
+    assert not list(folder.rglob("*.png"))
+    assert not (tmp_path / "none").exists()
+    # Now without any source, and without a word.
+    second = await command(*arguments)
+    assert (second.status, second.stderr) == (0, "")
+    assert second.report["images"] == first.report["images"] != []
+    assert second.report["files"][0]["path"] == str(folder / "train" / "fdf_metainfo.json")
+
+
+async def test_a_relative_cache_folder_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    catalog = tmp_path / "catalog.toml"
+    archive = '[[archive]]\nname = "m"\nrole = "metadata"\nurl = "http://127.0.0.1:9/m"\n'
+    catalog.write_text(f'name = "x"\ntitle = "X"\n{archive}')
+    arguments = ["search-user", "--user-nsid", NSID, "--catalog", str(catalog), "--retries", "0"]
+    result = await command(*arguments, "--progress", "plain", cwd=tmp_path)
+    assert result.status == 4
+    assert str(tmp_path / ".cache" / "fdf256_fast" / "x") in result.stderr
+    assert not os.path.lexists(tmp_path / "cache")
+
+
+# ---- licences --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://creativecommons.org/licenses/by/2.0/", "cc-by-2"),
+        ("https://creativecommons.org/licenses/by-sa/2.0", "cc-by-sa-2"),
+        ("https://www.creativecommons.org/licenses/by-nc/2.0/deed.en", "cc-by-nc-2"),
+        ("//creativecommons.org/licenses/BY-NC-SA/2.0/legalcode", "cc-by-nc-sa-2"),
+        ("https://creativecommons.org/licenses/by/2.0?lang=no", "cc-by-2"),
+        ("https://creativecommons.org/licenses/by/2.5/", "cc-by-2.5"),
+        ("https://creativecommons.org/licenses/by/2.0x/", ""),
+        ("https://example.org/creativecommons.org/licenses/by/2.0/", ""),
+        ("", ""),
+    ],
+)
+def test_licences_have_the_names_of_the_catalog(url: str, name: str) -> None:
+    assert license_name(url) == name
