@@ -149,12 +149,14 @@ def _page(
         "# Search: the images of one user, ours beside the ways that one would take instead",
         "",
         (
-            f"{result['entries']:,} entries, {result['bytes']:,} bytes, in the page cache; {result['runs']} runs "
-            "of each, taken in turns after a warm-up; every answer was checked. Medians (least-most)."
+            f"{result['entries']:,} entries, {result['bytes']:,} bytes, in the page cache; {result['runs']} "
+            "runs of each, taken in turns after a warm-up; every answer was checked. "
+            "Medians (least-most)."
         ),
         "",
-        f"- {machine['cores']} cores, {machine['processor']}; {machine['kernel']}, Python {machine['python']}",
-        "- search alone: without the start of Python; times: how many times as long json.load and a loop take",
+        f"- {machine['cores']} cores, {machine['processor']}; {machine['kernel']}",
+        f"- Python {machine['python']}",
+        "- search alone: without Python's start; times: how many times as long json.load and a loop take",
         "",
         "| what | wall s | CPU s | peak MB | search alone s | times |",
         "|---|---|---|---|---|---|",

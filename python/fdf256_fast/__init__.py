@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from fdf256_fast.drawing import plot
     from fdf256_fast.extraction import extract_async
     from fdf256_fast.fetching import fetch
+    from fdf256_fast.forgetting import Forgotten, Removed, forget, forget_async
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
+    from fdf256_fast.listed import verify_sums, verify_sums_async
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
     from fdf256_fast.rows import Row, index
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from fdf256_fast.selection import Ids, Selection
     from fdf256_fast.survey import Survey, info
     from fdf256_fast.sync import extract, fetch_sync, install_sync
+    from fdf256_fast.tree import verify, verify_async
+    from fdf256_fast.verification import Damaged, Verification
 
 __all__ = [
     "FDF256",
@@ -52,9 +56,11 @@ __all__ = [
     "Catalog",
     "CatalogError",
     "CreditsReport",
+    "Damaged",
     "Digest",
     "DigestMismatch",
     "Error",
+    "Forgotten",
     "FoundImage",
     "Ids",
     "IntegrityError",
@@ -64,6 +70,7 @@ __all__ = [
     "MetadataError",
     "PlainProgress",
     "Progress",
+    "Removed",
     "Report",
     "RichProgress",
     "Row",
@@ -75,11 +82,14 @@ __all__ = [
     "Survey",
     "TransferError",
     "UsageError",
+    "Verification",
     "extract",
     "extract_async",
     "face_mask",
     "fetch",
     "fetch_sync",
+    "forget",
+    "forget_async",
     "index",
     "info",
     "install",
@@ -88,6 +98,10 @@ __all__ = [
     "plot",
     "search_user",
     "search_user_async",
+    "verify",
+    "verify_async",
+    "verify_sums",
+    "verify_sums_async",
     "write_credits",
     "write_credits_async",
 ]
@@ -104,21 +118,27 @@ _HOMES = {
     "FDF256": "dataset",
     "FoundImage": "search",
     "Ids": "selection",
+    "Damaged": "verification",
+    "Forgotten": "forgetting",
     "Limits": "limits",
     "PlainProgress": "console",
     "Progress": "progress",
+    "Removed": "forgetting",
     "Report": "report",
     "RichProgress": "console",
     "Row": "rows",
     "SearchResult": "search",
     "Selection": "selection",
     "Snapshot": "progress",
+    "Verification": "verification",
     "Survey": "survey",
     "extract": "sync",
     "extract_async": "extraction",
     "face_mask": "dataset",
     "fetch": "fetching",
     "fetch_sync": "sync",
+    "forget": "forgetting",
+    "forget_async": "forgetting",
     "index": "rows",
     "info": "survey",
     "install": "installation",
@@ -129,6 +149,10 @@ _HOMES = {
     "search_user_async": "search",
     "write_credits": "credits",
     "write_credits_async": "credits",
+    "verify": "tree",
+    "verify_async": "tree",
+    "verify_sums": "listed",
+    "verify_sums_async": "listed",
 }
 
 

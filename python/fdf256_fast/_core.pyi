@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Literal, TypeAlias, final
 
 __all__ = [
+    "Audit",
     "Directory",
     "Engine",
     "Job",
@@ -18,9 +19,12 @@ __all__ = [
     "Policy",
     "Receiver",
     "Staging",
+    "Untar",
     "__version__",
+    "append_sums",
     "entry_offsets",
     "hash_file",
+    "parse_sums",
     "search_metadata",
     "statistics",
     "sync_file_system",
@@ -144,6 +148,7 @@ class Engine:
         file: _Path | None = None,
         digest: tuple[str, str | None] | None = None,
         unpack: tuple[Directory, Staging, _Path, _Path] | None = None,
+        untar: Untar | None = None,
         saved: str | None = None,
         thorough: bool = False,
         redo: Sequence[int] | None = None,
@@ -153,9 +158,10 @@ class Engine:
         ``total`` is its size, None while unknown; ``window_bytes`` how far ahead of the frontier bytes may
         arrive; ``file`` where the bytes themselves go; ``digest`` algorithm and expected value; ``unpack``
         the directory, the staging folder, the file for the members' SHA-256 records and the one for the
-        compressed bytes of a member larger than the window; ``saved`` what ``save`` returned in an earlier
-        run.  With ``thorough`` what it claims of files is read and proven first.  With ``redo`` only these
-        members (in ascending order) are wanted, and must become the files that their records name.
+        compressed bytes of a member larger than the window; ``untar`` in its place for a tar or a plain
+        file; ``saved`` what ``save`` returned in an earlier run.  With ``thorough`` what it claims of files
+        is read and proven first.  With ``redo`` only these members (in ascending order) are wanted, and
+        must become the files that their records name.
 
         Raises ValueError when ``saved`` cannot be taken up, StorageError when a file cannot be opened.
         """
@@ -229,6 +235,11 @@ class Names:
     """
 
     def __new__(cls, portable: bool) -> Names: ...
+    def claim(self, job: Job, directory: Directory, number: int) -> None:
+        """Takes the names of a zip's members, for archive ``number``.
+
+        Raises MemberError when another archive has one of them.
+        """
 
 @final
 class LocalArchive:
@@ -259,6 +270,12 @@ class LocalArchive:
         What lies in ``staging`` after an error is of no use.  Raises IntegrityError, StorageError,
         CancelledError.
         """
+    def untar(self, job: Job, untar: Untar, workers: int) -> int:
+        """Unpacks a tar, compressed or not, and lists its files with their SHA-256; returns how many.
+
+        What lies in staging after an error is of no use.  Raises IntegrityError, StorageError,
+        CancelledError.
+        """
     def status(self) -> tuple[int, int, int, int]:
         """Bytes read, members unpacked, files among them, bytes unpacked."""
     @property
@@ -277,10 +294,121 @@ class LocalArchive:
     def unpacked_bytes(self) -> int | None:
         """The sum of the members' sizes, where it is known in advance."""
 
+@final
+class Audit:
+    """Files that a list of digests names, and what was found of them; :meth:`run` is for one time.
+
+    ``root`` is the folder that names in the list begin at; ``data`` the text of the list.  With
+    ``is_manifest`` it is our own: SHA-256, paths that stay in the folder, each once; whatever else stands in
+    it is a problem, and left alone.  Otherwise see :func:`parse_sums`.  ``leave_out`` are names that do not
+    count.  Raises ValueError for an unknown algorithm.
+    """
+
+    def __new__(
+        cls,
+        root: _Path,
+        data: bytes,
+        *,
+        is_manifest: bool = False,
+        algorithm: str | None = None,
+        is_sure: bool = False,
+        lone_name: str | None = None,
+        leave_out: Sequence[str] = ...,
+    ) -> Audit: ...
+    def take_sizes(self, data: bytes) -> tuple[int, int]:
+        """Takes ``<bytes>  <path>`` lines for a quick look; returns how many there were, and their sum."""
+    def size_lines(self) -> bytes:
+        """The same lines, of all files whose size is known: by ``take_sizes``, or since they were sound."""
+    def run(
+        self,
+        job: Job,
+        workers: int,
+        *,
+        is_quick: bool = False,
+        is_closed: bool = False,
+        finds_extra: bool = False,
+    ) -> None:
+        """Looks at every file with so many threads, and reads it unless ``is_quick``.
+
+        With ``is_closed`` no link in the folder is followed; with ``finds_extra`` everything else in it, but
+        for ``.fdf256``, is looked for as well.  Raises StorageError when the folder cannot be opened, and
+        CancelledError within 100 ms.
+        """
+    def status(self) -> tuple[int, int, int]:
+        """Files that are done with, bytes read, faults found."""
+    def faults(self) -> list[tuple[str, str, str, str]]:
+        """Path, kind, what was expected, what was found; in the list's order.
+
+        Kinds are ``missing``; ``digest`` (both as ``algorithm:hex``); ``size`` (both in bytes); ``empty``;
+        ``kind`` (found is what it is, such as ``a folder``); ``link`` (a folder above it is a symbolic
+        link); ``unreadable`` (found is the system's error number, 0 where the file became shorter meanwhile).
+        """
+    def extra(self) -> list[str]:
+        """Paths of what is in the folder and not in the list, sorted."""
+    def closed(self) -> list[tuple[str, int]]:
+        """Folders that could not be looked into for such files, and the system's error number."""
+    @property
+    def files(self) -> int:
+        """How many files the list names."""
+    @property
+    def algorithms(self) -> list[str]:
+        """Those that the list uses, sorted."""
+    @property
+    def problems(self) -> list[tuple[int, str, str]]:
+        """Number, text and reason of lines that are none; the first thousand."""
+    @property
+    def problem_count(self) -> int:
+        """How many there are."""
+
+@final
+class Untar:
+    """Where a tar goes that is unpacked in the order of its bytes, or (``plain``, its name) a plain file.
+
+    ``records`` is the file that lists what was unpacked; ``names`` are shared by all archives of a run, and
+    ``number`` is this one's among them.
+    """
+
+    def __new__(
+        cls,
+        staging: Staging,
+        records: _Path,
+        names: Names,
+        number: int,
+        policy: Policy,
+        plain: str | None = None,
+    ) -> Untar: ...
+    def look_at(
+        self, job: Job, archive: str, workers: int, *, thorough: bool = False, without: set[str] = ...
+    ) -> tuple[int, int]:
+        """Takes the names of what is unpacked already, ``without`` aside; returns files and their bytes.
+
+        Sizes are looked at, with ``thorough`` every byte.  Raises ValueError when something is gone or
+        damaged, StorageError, CancelledError.
+        """
+
+def append_sums(path: _Path, records: _Path, without: set[str] = ...) -> int:
+    """Adds to a manifest the ``sha256sum -c`` lines of an :class:`Untar`'s list; returns how many.
+
+    Those for the paths in ``without`` are left out.
+
+    Raises StorageError, or ValueError when the list is damaged.
+    """
+
 def hash_file(job: Job, path: _Path, algorithm: str) -> str:
     """The digest of a whole file, in hexadecimal.
 
     Raises ValueError for an unknown algorithm, StorageError, CancelledError.
+    """
+
+def parse_sums(
+    data: bytes, *, algorithm: str | None = None, is_sure: bool = False, lone_name: str | None = None
+) -> tuple[list[tuple[str, str]], list[tuple[int, str, str]]]:
+    """The files of a list, as name and ``algorithm:hex``; then number, text and reason of other lines.
+
+    Reads what sha256sum and its kin, ``--tag``, ``--zero``, b3sum, OpenSSL and (for crc32) sfv write.
+    ``algorithm`` is for lines without a tag; where it does not fit the number of digits these decide, unless
+    ``is_sure``.  ``lone_name`` is what a line with nothing but a digest is about.  Raises ValueError for an
+    unknown algorithm.
     """
 
 @final

@@ -29,7 +29,7 @@ __all__ = ["main"]
 INTERRUPTED = 130
 KEPT = "What was verified is kept; the same command goes on from there."
 
-COMMANDS = ("download", "fetch", "extract", "search-user", "credits", "info", "demo")
+COMMANDS = ("download", "fetch", "extract", "verify", "info", "search-user", "credits", "forget", "demo")
 """In the order in which ``--help`` lists them; each is in the module of its name in ``commands``, and there
 has its name with ``_`` for ``-``."""
 

@@ -43,10 +43,12 @@ __all__ = [
     "choose_progress",
     "one_line",
     "print_error",
+    "print_forgotten",
     "print_plan",
     "print_report",
     "print_table",
     "print_text",
+    "print_verification",
 ]
 
 # Control characters but for newline and tab; line and paragraph separators; the marks that turn the
@@ -700,9 +702,11 @@ def print_plan(report: Mapping[str, object], console: Console | None = None) -> 
     def total(field: str) -> int:
         return int(sum(_number(archive.get(field)) for archive in archives))
 
+    counts = [archive.get("members") for archive in archives]
     rows = zip(
         [archive.get("name", "") for archive in archives],
-        [f"{_number(archive.get('members')):,.0f}" for archive in archives],
+        # A tar does not say in advance what is in it.
+        ["?" if count is None else f"{_number(count):,.0f}" for count in counts],
         _sizes(archives, "bytes"),
         _sizes(archives, "bytes_to_fetch"),
         [f"{_number(archive.get('requests')):,.0f}" for archive in archives],
@@ -712,7 +716,9 @@ def print_plan(report: Mapping[str, object], console: Console | None = None) -> 
     print_table("", headings, rows, right=headings[1:], console=out)
     out.print()
     words = f"Would fetch {format_bytes(total('bytes_to_fetch'))} in {_counted(total('requests'), 'request')}"
-    words += f" for {_counted(int(_number(report.get('files'))), 'file')} in {report.get('target')}."
+    if None not in counts:
+        words += f" for {_counted(int(_number(report.get('files'))), 'file')}"
+    words += f" {'into' if None in counts else 'in'} {report.get('target')}."
     if adopted := total("adopted"):
         words += f" {_counted(adopted, 'file')} of the right size lie there already and would be read first."
     out.print(Text(_printable(words, out.encoding)), soft_wrap=True)
@@ -832,6 +838,86 @@ def _objects(value: object) -> list[Mapping[str, object]]:
 
 def _number(value: object) -> float:
     return value if isinstance(value, int | float) else 0
+
+
+# ------------------------------------------------------------------------------------ what was found
+
+# A table of thousands of rows tells a person nothing, and pushes the closing line off the screen.
+_FINDINGS_SHOWN = 50
+
+
+def print_verification(found: Mapping[str, object], summary: str, console: Console | None = None) -> None:
+    """Print what is wrong with a tree, a row for each file, and ``summary``, on standard output.
+
+    ``found`` is the object that ``--json`` prints.
+    """
+    out = _output(console)
+    rows = list(_findings(found))
+    if rows:
+        print_table("", ["", "file", "why"], rows[:_FINDINGS_SHOWN], console=out)
+    if len(rows) > _FINDINGS_SHOWN:
+        out.print(f"and {len(rows) - _FINDINGS_SHOWN:,} more: --json has them all", style=_QUIET_STYLE)
+    repaired, downloaded = (int(_number(found.get(field))) for field in ("repaired", "bytes_downloaded"))
+    if repaired:
+        took = f", {format_bytes(downloaded)} downloaded" if downloaded else ""
+        out.print(f"Repaired: {_counted(repaired, 'file')}{took}.", soft_wrap=True)
+    words = _printable(summary, out.encoding)
+    out.print(Text(words, "" if found.get("ok") else "bold"), soft_wrap=True)
+
+
+def _findings(found: Mapping[str, object]) -> Iterable[tuple[str, object, str]]:
+    for one in _objects(found.get("damaged")):
+        yield "damaged", one.get("path", ""), str(one.get("reason", ""))
+    for words, field, why in (
+        ("missing", "missing", ""),
+        ("returned", "returned", "it was to stay out"),
+        ("extra", "extra", "nobody expects it"),
+    ):
+        paths = found.get(field)
+        yield from ((words, path, why) for path in (paths if isinstance(paths, list) else []))
+    for one in _objects(found.get("bad_lines")):
+        yield "bad line", f"line {one.get('line')}: {one.get('text')}", str(one.get("reason", ""))
+
+
+def print_forgotten(done: Mapping[str, object], console: Console | None = None) -> None:
+    """Print which images went, and what there is still to know, on standard output.
+
+    ``done`` is the object that ``--json`` prints.
+    """
+    out = _output(console)
+
+    def say(words: str, style: str = "") -> None:
+        out.print(Text(_printable(words, out.encoding), style), soft_wrap=True)
+
+    removed, absent = _objects(done.get("removed")), _strings(done.get("absent"))
+    would = "Would remove" if done.get("dry_run") else "Removed"
+    for one in removed[:_FINDINGS_SHOWN]:
+        say(str(one.get("path")))
+    if len(removed) > _FINDINGS_SHOWN:
+        say(f"and {len(removed) - _FINDINGS_SHOWN:,} more: --json has them all", _QUIET_STYLE)
+    size = format_bytes(_number(done.get("bytes")))
+    say(f"{would} {_counted(len(removed), 'file')} ({size}) from {done.get('target')}.")
+    if absent:
+        some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        say(f"{_counted(len(absent), 'image')} not there, and kept out from now on: {some}")
+    total = int(_number(done.get("total")))
+    if total and not done.get("dry_run"):
+        say(
+            f"In all, {_counted(total, 'image')} {'is' if total == 1 else 'are'} kept out of it.",
+            _QUIET_STYLE,
+        )
+    archives = _strings(done.get("archives"))
+    if archives:
+        say(
+            "These files still hold all of their images; remove them if they are to go as well:",
+            "bold yellow",
+        )
+        for path in archives:
+            say(f"  {path}")
+
+
+def _strings(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 # ------------------------------------------------------------------------------------------- plain text

@@ -20,7 +20,7 @@ from fdf256_fast.merging import merge
 from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
 from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.units import format_bytes
-from fdf256_fast.watch import SCREEN_SECONDS, all_of, in_job, in_thread, unbroken
+from fdf256_fast.watch import all_of, in_job, in_thread, showing, unbroken
 from fdf256_fast.workspace import Workspace, storage_error
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class _Extraction:
             for number, archive in enumerate(self._opened):
                 await in_job(self._job, archive.claim, self._job, self._taken, number)
         staging = await in_job(self._job, Staging, work / "staging")
-        with self._watched():
+        with showing(self._progress, self._snapshot):
             await all_of(self._jobs(staging), hint="")
         if len(self._done) < len(self._opened):
             # A task group takes a task that was cancelled from within for one that is done.
@@ -168,25 +168,6 @@ class _Extraction:
             self._done.add(number)
 
         return (one(number, archive) for number, archive in enumerate(self._opened))
-
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Show the counters until the block ends."""
-        loop = asyncio.get_running_loop()
-        timers: list[asyncio.TimerHandle] = []
-
-        def show() -> None:
-            if timers:
-                timers.clear()
-                self._progress.updated(self._snapshot())
-            timers.append(loop.call_later(SCREEN_SECONDS, show))
-
-        show()
-        try:
-            yield
-        finally:
-            timers[0].cancel()
-            self._progress.updated(self._snapshot())
 
     def _snapshot(self) -> Snapshot:
         archives = []

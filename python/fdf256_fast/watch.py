@@ -11,14 +11,14 @@ from fdf256_fast.errors import Error, TransferError, no_thread
 from fdf256_fast.progress import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from fdf256_fast._core import Job
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import ArchiveProgress, Progress
     from fdf256_fast.transfer import Transfer
 
-__all__ = ["Watched", "affordable", "all_of", "in_job", "in_thread", "unbroken", "watching"]
+__all__ = ["Watched", "affordable", "all_of", "in_job", "in_thread", "showing", "unbroken", "watching"]
 
 T = TypeVar("T")
 
@@ -102,6 +102,26 @@ async def watching(
         await _ended(watcher)
     finally:
         show()
+
+
+@contextlib.contextmanager
+def showing(progress: Progress, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+    """Show what ``snapshot`` gives until the block ends, and once more then; in a running loop."""
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+
+    def show() -> None:
+        if timers:
+            timers.clear()
+            progress.updated(snapshot())
+        timers.append(loop.call_later(SCREEN_SECONDS, show))
+
+    show()
+    try:
+        yield
+    finally:
+        timers[0].cancel()
+        progress.updated(snapshot())
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

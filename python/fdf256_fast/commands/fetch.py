@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fdf256_fast.options import Common, archive_limits, limits, option, run
 
+if TYPE_CHECKING:
+    from fdf256_fast.catalog import Digest
+    from fdf256_fast.limits import Limits
+
 
 @click.command()
-@click.argument("urls", metavar="URL...", nargs=-1, required=True)
+@click.argument("urls", metavar="URL...", nargs=-1)
 @option("--output", "-o", type=click.Path(path_type=Path), help="File to write (for one URL).")
 @option(
     "--directory",
@@ -21,37 +25,63 @@ from fdf256_fast.options import Common, archive_limits, limits, option, run
     help="Folder to write or unpack into. [default: here]",
 )
 @option("--digest", metavar="ALGO:HEX", help="What the file must have (for one URL).")
+@option("--sums", metavar="FILE|URL", help="A list such as SHA256SUMS, with the digest of each file.")
+@option(
+    "--input-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help='More URLs, one a line, each with " ALGO:HEX" if known; "-" for stdin.',
+)
 @option("--extract", is_flag=True, help="Unpack the archive instead of keeping it, in one pass.")
 @archive_limits
 @limits
 def fetch(
-    urls: tuple[str, ...],
-    output: Path | None,
-    directory: Path,
-    digest: str | None,
-    extract: bool,
-    **arguments: Any,
+    urls: tuple[str, ...], output: Path | None, directory: Path, extract: bool, **arguments: Any
 ) -> None:
-    """Fetch files, many spans at once, resuming what an earlier call left.
+    r"""Fetch files, many spans at once, resuming what an earlier call left.
 
-    Example: fdf256 fetch https://example.org/model.zip --extract -d model --digest sha256:9f86d0…
+    \b
+    Examples:
+      fdf256 fetch https://example.org/model.zip --extract -d model --digest sha256:9f86d0…
+      fdf256 fetch --input-file urls.txt --sums https://example.org/SHA256SUMS
     """
-    from fdf256_fast.catalog import Digest
     from fdf256_fast.fetching import Wanted, extract_url, fetch_files, file_name
     from fdf256_fast.report import Report
 
+    digest, sums, listed = (arguments.pop(name) for name in ("digest", "sums", "input_file"))
     common = Common(arguments)
-    if len(urls) > 1 and (output or digest):
+    if not urls and listed is None:
+        raise click.UsageError("Missing argument 'URL...'.")
+    wishes = _wishes(urls, digest, sums, listed, common.limits)
+    if len(wishes) > 1 and (output or digest):
         raise click.UsageError("--output and --digest are for one URL")
     if extract and output:
         raise click.UsageError("--extract unpacks into a folder: give it with --directory")
-    parsed = Digest.parse(digest) if digest else None
     if extract:
         limits, progress = common.limits, common.progress
-        reports = [run(extract_url(url, directory, parsed, limits, progress)) for url in urls]
+        reports = [run(extract_url(url, directory, parsed, limits, progress)) for url, parsed in wishes]
         common.show(Report.of(reports), verb="Unpacked")
         return
-    wanted = [Wanted(url, output or directory / file_name(url), parsed) for url in urls]
+    wanted = [Wanted(url, output or directory / file_name(url), parsed) for url, parsed in wishes]
     if len({one.path for one in wanted}) < len(wanted):
         raise click.UsageError("two of the URLs would be written to the same file")
     common.show(run(fetch_files(wanted, common.limits, common.progress)), verb="Fetched")
+
+
+def _wishes(
+    urls: tuple[str, ...], digest: str | None, sums: str | None, listed: Path | None, limits: Limits
+) -> list[tuple[str, Digest | None]]:
+    """URLs, each with its digest if it is known."""
+    from fdf256_fast.catalog import Digest
+
+    parsed = Digest.parse(digest) if digest else None
+    found = [(url, parsed) for url in urls]
+    if listed is None and sums is None:
+        return found
+    from fdf256_fast.fetch_lists import read_digests, read_urls, with_digests
+
+    if listed is not None:
+        found += read_urls(listed)
+    if sums is not None:
+        found = list(with_digests(found, run(read_digests(sums, limits)), sums))
+    return found

@@ -100,7 +100,7 @@ proptest! {
         let padded = padded(json.as_bytes());
         let span = Cursor::new(&padded, 0).string().unwrap();
         assert_eq!(*decode(&padded[span]), *text.as_bytes());
-        let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+        let escaped = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect::<Vec<_>>().concat();
         assert_eq!(*decode(escaped.as_bytes()), *text.as_bytes());
     }
 }

@@ -8,6 +8,7 @@
 //! The network, the decisions and the screen are Python's; see `ARCHITECTURE.md`.
 
 mod archive;
+pub mod audit;
 mod buffers;
 mod collisions;
 pub mod decode;
@@ -19,6 +20,7 @@ mod extract_tar;
 mod extract_zip;
 pub mod job;
 pub mod json;
+pub mod listing;
 pub mod manifest;
 pub mod metadata;
 pub mod name;
@@ -32,10 +34,13 @@ pub mod space;
 pub mod staging;
 pub mod stats;
 pub mod stream;
+pub mod sums;
 pub mod survey;
 pub mod tar;
 pub mod tar_header;
 pub mod unpack;
+pub mod untar;
+mod untar_local;
 mod window;
 pub mod zip;
 

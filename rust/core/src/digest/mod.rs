@@ -83,6 +83,18 @@ impl Hasher {
         }
     }
 
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Md5(_) => Algorithm::Md5,
+            Self::Sha1(_) => Algorithm::Sha1,
+            Self::Sha256(_) => Algorithm::Sha256,
+            Self::Sha512(_) => Algorithm::Sha512,
+            Self::Blake3(_) => Algorithm::Blake3,
+            Self::Crc32(..) => Algorithm::Crc32,
+        }
+    }
+
     pub fn update(&mut self, data: &[u8]) {
         match self {
             Self::Md5(hasher) => hasher.update(data),
@@ -160,6 +172,18 @@ pub fn update_together(work: &mut [(Hasher, Vec<Bytes>)]) {
                 lanes.push(md5::Lane { md5, slices: chunks.iter().map(AsRef::as_ref).collect() });
             }
             other => chunks.iter().for_each(|chunk| other.update(chunk)),
+        }
+    }
+    md5::update_lanes(&mut lanes);
+}
+
+/// Adds to each hasher its bytes; MD5 streams share the lanes of one SIMD kernel.
+pub fn update_abreast(work: &mut [(&mut Hasher, &[u8])]) {
+    let mut lanes = Vec::new();
+    for (hasher, data) in work {
+        match &mut **hasher {
+            Hasher::Md5(md5) => lanes.push(md5::Lane { md5, slices: vec![*data] }),
+            other => other.update(data),
         }
     }
     md5::update_lanes(&mut lanes);

@@ -143,6 +143,14 @@ struct Stretch {
     field: Option<usize>,
 }
 
+/// What comes behind a brace or comma.
+enum Ahead {
+    /// A value, and which of the wanted fields it is of.
+    Value(Option<usize>),
+    /// The object is empty, and passed.
+    Nothing,
+}
+
 impl Template {
     pub fn new(fields: &'static [&'static str]) -> Self {
         assert!(fields.len() <= FIELDS_MAX, "more fields than there is room for");
@@ -184,8 +192,8 @@ impl Template {
             let field = match self.stretches.get(number) {
                 Some(stretch) if cursor.takes(&stretch.bytes) => stretch.field,
                 _ => match self.learn(number, cursor)? {
-                    Some(field) => field,
-                    None => return Ok(()),
+                    Ahead::Value(field) => field,
+                    Ahead::Nothing => return Ok(()),
                 },
             };
             cursor.space();
@@ -207,15 +215,14 @@ impl Template {
         Ok(())
     }
 
-    /// Reads from a brace or comma to the value behind it; returns which field it is of, or None where the
-    /// object is empty.
-    fn learn(&mut self, number: usize, cursor: &mut Cursor<'_>) -> Result<Option<Option<usize>>, Fault> {
+    /// Reads from a brace or comma to the value behind it.
+    fn learn(&mut self, number: usize, cursor: &mut Cursor<'_>) -> Result<Ahead, Fault> {
         let start = cursor.at;
         cursor.at += 1;
         cursor.space();
         if number == 0 && cursor.peek() == b'}' {
             cursor.at += 1;
-            return Ok(None);
+            return Ok(Ahead::Nothing);
         }
         let key = cursor.key()?;
         let name = json::decode(cursor.slice(key));
@@ -231,6 +238,6 @@ impl Template {
             stretch.bytes.extend_from_slice(bytes);
             stretch.field = field;
         }
-        Ok(Some(field))
+        Ok(Ahead::Value(field))
     }
 }

@@ -1,0 +1,63 @@
+"""``fdf256 forget``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fdf256_fast.options import Common, Interrupted, option, print_json, run, screen
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@option("--user-nsid", multiple=True, metavar="NSID", help="All images of this Flickr user (repeatable).")
+@option("--ids", metavar="FILE", type=click.Path(path_type=Path), help='One image a line; "-" for stdin.')
+@option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@screen
+def forget(
+    target: Path, user_nsid: tuple[str, ...], ids: Path | None, dry_run: bool, **arguments: Any
+) -> None:
+    r"""Remove images from TARGET, and keep them out of it from now on.
+
+    Later downloads and repairs leave them out, and verify tells if they come back. Only paths are written
+    down, no names. Without --user-nsid and --ids, what an earlier call did not come to is done.
+
+    \b
+    Examples:
+      fdf256 forget data/fdf256 --user-nsid 12345678@N00
+      echo train/123 | fdf256 forget data/fdf256 --ids -
+    """
+    from fdf256_fast.forgetting import forget_images, paths_of, paths_of_users
+    from fdf256_fast.selection import Ids
+
+    common = Common(arguments)
+    wanted = set(paths_of(Ids.read(ids))) if ids is not None else set()
+
+    async def work() -> Any:
+        if user_nsid:
+            found = await paths_of_users(target, user_nsid)
+            if not found and not wanted:
+                return None
+            wanted.update(found)
+        return await forget_images(target, wanted, dry_run=dry_run)
+
+    try:
+        done = run(work())
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        raise Interrupted("What is recorded is kept; the same command goes on from there.") from error
+    if done is None:
+        from fdf256_fast.forgetting import Forgotten
+
+        done = Forgotten(str(target), (), (), (), 0, None, dry_run=dry_run)
+        if not (common.as_json or common.quiet):
+            click.echo(f"No image of {', '.join(user_nsid)} is in the metadata. Nothing was changed.")
+            return
+    if common.as_json:
+        print_json(done.as_json())
+    elif not common.quiet:
+        from fdf256_fast.console import print_forgotten
+
+        print_forgotten(done.as_json())

@@ -1,0 +1,121 @@
+"""``fdf256 verify``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fdf256_fast.errors import IntegrityError
+from fdf256_fast.options import Common, Interrupted, limits, option, print_json, run
+
+if TYPE_CHECKING:
+    from fdf256_fast.verification import Verification
+
+TARGET = Path("data/fdf256")
+FOR_LISTS = ("algorithm", "ignore_missing")
+FOR_TREES = ("quick", "repair", "catalog", "mirror")
+
+
+@click.command()
+@click.argument("target", metavar="[TARGET|DIR]", type=click.Path(path_type=Path), required=False)
+@option("--quick", is_flag=True, help="Look at presence and sizes only; read nothing.")
+@option("--repair", is_flag=True, help="Fetch what is damaged or missing again, and nothing else.")
+@option("--catalog", help="A built-in catalog, or a TOML file.  [default: what was installed]")
+@option("--mirror", multiple=True, help="Base URL or local folder that holds the archives; tried first.")
+@option("--strict", is_flag=True, help="Also fail on files that nobody expects, or bad lines of a list.")
+@option("--sums", metavar="FILE", type=click.Path(path_type=Path), help='A list of digests; "-" for stdin.')
+@option("--algorithm", metavar="ALGO", help="What the list's digests are, where it does not say.")
+@option("--ignore-missing", is_flag=True, help="Files of the list that are not there are no failure.")
+@limits
+def verify(target: Path | None, sums: Path | None, **arguments: Any) -> None:
+    r"""Check every file of TARGET (default: data/fdf256) against its manifest, on all cores.
+
+    Status 3 when anything is damaged or missing. A tree that another program unpacked, which has no
+    manifest, is compared with the archives' directories, which are fetched for it.
+
+    With --sums, check the files of a list that sha256sum, md5sum, b3sum or the like wrote; names in it
+    begin at DIR (default: here).
+
+    \b
+    Examples:
+      fdf256 verify data/fdf256 --repair
+      fdf256 verify --sums SHA256SUMS downloads
+    """
+    common = Common(arguments)
+    others = FOR_TREES if sums else FOR_LISTS
+    for name in others:
+        if arguments[name]:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} {'does not go' if sums else 'goes'} with --sums"
+            )
+    try:
+        found = _list(sums, target, arguments, common) if sums else _tree(target, arguments, common)
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        words = "What was fetched is kept." if arguments["repair"] else "Nothing was changed."
+        raise Interrupted(words) from error
+    _show(found, common, repairs=arguments["repair"])
+    if not found.ok:
+        click.get_current_context().exit(IntegrityError.exit_status)
+
+
+def _tree(target: Path | None, arguments: dict[str, Any], common: Common) -> Verification:
+    from fdf256_fast.tree import Checking, verify_tree
+
+    catalog = None
+    if arguments["catalog"]:
+        from fdf256_fast.catalog import load_catalog
+
+        catalog = load_catalog(arguments["catalog"])
+    checking = Checking(
+        is_quick=arguments["quick"],
+        is_strict=arguments["strict"],
+        repairs=arguments["repair"],
+        catalog=catalog,
+        mirrors=arguments["mirror"],
+        limits=common.limits,
+    )
+    return run(verify_tree(target or TARGET, checking, common.progress))
+
+
+def _list(sums: Path, folder: Path | None, arguments: dict[str, Any], common: Common) -> Verification:
+    from fdf256_fast.listed import verify_sums_async
+
+    return run(
+        verify_sums_async(
+            sums,
+            folder or Path(),
+            algorithm=arguments["algorithm"],
+            ignore_missing=arguments["ignore_missing"],
+            strict=arguments["strict"],
+            limits=common.limits,
+            progress=common.progress,
+        )
+    )
+
+
+def _show(found: Verification, common: Common, *, repairs: bool) -> None:
+    if common.as_json:
+        print_json(found.as_json())
+        return
+    if found.is_plain:
+        if not common.quiet:
+            # Without rich, which takes as long to import as 10,000 files to check.
+            click.echo(found.summary)
+        return
+    if not found.ok or not common.quiet:
+        from fdf256_fast.console import print_verification
+
+        print_verification(found.as_json(), found.summary)
+    if found.ok or common.quiet:
+        return
+    if found.returned:
+        click.echo(f"Images that were to be forgotten are there: fdf256 forget {found.target} removes them.")
+    if found.is_manifest and (found.missing or found.damaged):
+        if repairs:
+            click.echo("What is left could not be repaired: no archive has it, or something is in its way.")
+        else:
+            again = "download {}" if found.checked == "crc32" else "verify {} --repair"
+            click.echo(f"fdf256 {again.format(found.target)} fetches it again.")

@@ -1,0 +1,320 @@
+"""Images out of a tree, for good: ``forget``.
+
+In an order in which nothing comes back, whatever ends it: first the record of what is to stay out, then the
+files, then the manifest without their lines.  Whoever comes after a call that was killed does the rest
+(:func:`finish`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fdf256_fast.auditing import check_folder
+from fdf256_fast.blocking import blocking
+from fdf256_fast.durable import replace_file, storing, sync_folder
+from fdf256_fast.errors import StorageError, UsageError
+from fdf256_fast.forgotten import is_forgotten, plain_path, read_forgotten, write_forgotten
+from fdf256_fast.record import read_record, write_archives
+from fdf256_fast.selection import SPLITS, Ids
+from fdf256_fast.sizes import read_sizes, write_sizes
+from fdf256_fast.watch import in_thread
+from fdf256_fast.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Forgotten", "Removed", "finish", "forget", "forget_async", "forget_images"]
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A file that was removed; ``path`` is relative to the target, ``bytes`` its size."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was done.
+
+    ``recorded`` are the images that are to stay out from now on, and were not before; ``removed`` the files
+    that went, those of an unfinished download too; ``absent`` the images that were asked for and were not in
+    the tree.  ``total`` is how many images the record has, ``files`` how many files the manifest has now
+    (None where there is none).  ``archives`` are files that still hold all images of theirs: they are not
+    touched.
+    """
+
+    target: str
+    recorded: tuple[str, ...]
+    removed: tuple[Removed, ...]
+    absent: tuple[str, ...]
+    total: int
+    files: int | None
+    archives: tuple[str, ...] = ()
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the files that went."""
+        return sum(one.bytes for one in self.removed)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        return {
+            "ok": True,
+            "error": None,
+            "target": self.target,
+            "recorded": list(self.recorded),
+            "removed": [asdict(one) for one in self.removed],
+            "absent": list(self.absent),
+            "bytes": self.bytes,
+            "total": self.total,
+            "files": self.files,
+            "archives": list(self.archives),
+            "seconds": round(self.seconds, 3),
+            "dry_run": self.dry_run,
+        }
+
+
+async def forget_async(
+    target: StrPath, images: Iterable[str] = (), *, user_nsid: str | Iterable[str] = (), dry_run: bool = False
+) -> Forgotten:
+    """Remove images from an installed tree, and keep them out of it from now on.
+
+    Later downloads and repairs leave them out, and ``verify`` tells if they come back.  Nothing but their
+    paths is written down.  ``fdf_metainfo.json``, ``landmarks.npy`` and ``bounding_box.npy`` stay as they are
+    published: row i is that of the i-th image of the metadata, and so stays in its place.
+
+    Args:
+        target: the folder that was installed into, by this program or another.
+        images: ``123`` (in every split), ``train/123``, or ``train/images/123.png``; they need not be there.
+        user_nsid: Flickr users, all of whose images are meant; they are looked up in the metadata.
+        dry_run: only say what would be removed.
+
+    Without images and users, what an earlier call did not come to is done.
+
+    Raises:
+        UsageError: something is no image, or nothing was ever forgotten here.
+        StorageError: a file cannot be removed; the record stays, and the next call tries again.
+        LockedError: another process works on ``target``.
+        MetadataError: users were given, and the metadata are damaged.
+    """
+    folder = Path(target)
+    wanted = set(paths_of(Ids.parse(images, "images")))
+    users = (user_nsid,) if isinstance(user_nsid, str) else tuple(user_nsid)
+    if users:
+        wanted |= await paths_of_users(folder, users)
+    return await forget_images(folder, wanted, dry_run=dry_run)
+
+
+forget = blocking(forget_async)
+"""Like :func:`forget_async`, but returns when it is done."""
+
+
+def paths_of(ids: Ids) -> Iterator[str]:
+    """The paths of images.  Raises UsageError for what cannot be one."""
+    for split, number in ids.wanted:
+        for each in (split,) if split else SPLITS:
+            path = plain_path(f"{each}/images/{number}.png")
+            if path is None:
+                raise UsageError(f"{number!r} is no image", hint="One image each, as 123 or train/123.")
+            yield path
+
+
+async def paths_of_users(target: Path, users: tuple[str, ...]) -> frozenset[str]:
+    """The paths of all images of Flickr users, as the metadata in ``target`` have them."""
+    from fdf256_fast.search import search_user_async  # noqa: PLC0415 - only for this
+
+    found = await search_user_async(target, users)
+    return frozenset(path for image in found.images if (path := plain_path(image.path)) is not None)
+
+
+async def forget_images(target: Path, wanted: Iterable[str], *, dry_run: bool = False) -> Forgotten:
+    """:func:`forget_async`, with paths as ``plain_path`` gives them."""
+    started = time.monotonic()
+    await in_thread(check_folder, target)
+    workspace, paths = Workspace.of(target), frozenset(wanted)
+    if dry_run:
+        done = await in_thread(_forget, workspace, paths, is_dry=True)
+    else:
+        async with workspace.locked():
+            done = await in_thread(_forget, workspace, paths)
+    return replace(done, seconds=time.monotonic() - started)
+
+
+def finish(workspace: Workspace) -> tuple[Removed, ...]:
+    """Remove whatever is forgotten and still, or again, there; call it with the target locked.
+
+    Returns at once where nothing was ever forgotten.  Raises StorageError, IntegrityError.
+    """
+    return _forget(workspace, frozenset()).removed if read_forgotten(workspace) else ()
+
+
+def _forget(workspace: Workspace, wanted: frozenset[str], *, is_dry: bool = False) -> Forgotten:
+    before = read_forgotten(workspace)
+    if not wanted and not before:
+        raise UsageError(
+            f"no image was ever forgotten in {workspace.target}, and none was named",
+            hint="Give --user-nsid NSID or --ids FILE.",
+        )
+    every = before | wanted
+    if not is_dry and every != before:
+        write_forgotten(workspace, every)
+    work = _Removal(workspace, every, is_dry=is_dry)
+    with storing("remove images in", workspace.target):
+        work.clear()
+    files = work.rewrite()
+    there = {plain_path(one.path) for one in work.removed}
+    return Forgotten(
+        str(workspace.target),
+        tuple(sorted(wanted - before)),
+        tuple(work.removed),
+        tuple(sorted(wanted - there)),
+        len(every),
+        files,
+        tuple(_archives(workspace)),
+        dry_run=is_dry,
+    )
+
+
+def _archives(workspace: Workspace) -> Iterator[str]:
+    """Files that hold images of archives that are kept, or were on their way."""
+    for folder in (workspace.archives, workspace.home / "spool"):
+        with contextlib.suppress(OSError):
+            yield from sorted(str(path) for path in folder.iterdir() if path.stat().st_size)
+
+
+@dataclass(slots=True)
+class _Removal:
+    """Files and lines of ``paths`` that go."""
+
+    workspace: Workspace
+    paths: frozenset[str]
+    is_dry: bool = False
+    removed: list[Removed] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Remove the files: of the tree, and of downloads that have not finished.  Raises OSError."""
+        folders = [self.workspace.target]
+        with contextlib.suppress(FileNotFoundError):
+            folders += sorted(self.workspace.staging("x").parent.iterdir())
+        for folder in folders:
+            for split in SPLITS:
+                self._clear_images(folder, split)
+
+    def _clear_images(self, folder: Path, split: str) -> None:
+        numbers = [path.rpartition("/")[2] for path in self.paths if path.startswith(f"{split}/")]
+        handle = _opened(folder, split, "images") if numbers else None
+        if handle is None:
+            return
+        try:
+            # Names with leading zeros are recorded without.
+            padded = [
+                name
+                for name in os.listdir(handle)  # noqa: PTH208 - of an open folder
+                if name.startswith("0") and is_forgotten(f"{split}/images/{name}", self.paths)
+            ]
+            inside = os.path.relpath(folder / split / "images", self.workspace.target)
+            before = len(self.removed)
+            for name in sorted({*numbers, *padded}):
+                self._remove(handle, f"{inside}/{name}", name)
+            if len(self.removed) > before and not self.is_dry:
+                # On the disk before the manifest is.
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _remove(self, handle: int, path: str, name: str) -> None:
+        try:
+            status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._at(path)))
+            if not self.is_dry:
+                os.unlink(name, dir_fd=handle)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            error.filename = str(self._at(path))
+            raise
+        self.removed.append(Removed(path, status.st_size))
+
+    def _at(self, path: str) -> Path:
+        return self.workspace.target / path
+
+    def rewrite(self) -> int | None:
+        """Take the lines out of manifest, sizes and record; returns the manifest's files.
+
+        Raises StorageError.
+        """
+        workspace = self.workspace
+        with storing("read", workspace.manifest):
+            try:
+                before = workspace.manifest.read_bytes()
+            except FileNotFoundError:
+                return None
+        lines = before.splitlines(keepends=True)
+        kept = [line for line in lines if not self._goes(line[66:])]
+        if self.is_dry:
+            return len(kept)
+        if len(kept) < len(lines):
+            sizes = read_sizes(workspace, before)
+            after = b"".join(kept)
+            replace_file(workspace.manifest, after)
+            if sizes is not None:
+                each = sizes.splitlines(keepends=True)
+                rest = b"".join(line for line in each if not self._goes(line.partition(b"  ")[2]))
+                write_sizes(workspace, after, rest)
+        record = read_record(workspace)
+        if record is not None and record.files != len(kept):
+            write_archives(workspace, replace(record, files=len(kept)))
+        sync_folder(workspace.home)
+        return len(kept)
+
+    def _goes(self, path: bytes) -> bool:
+        # Few of a manifest's lines are looked at twice: 250,000 of them take 0.1 seconds.
+        name = path.rstrip(b"\n").decode("utf-8", "surrogateescape")
+        return name in self.paths or ("/images/0" in name and is_forgotten(name, self.paths))
+
+
+def _opened(folder: Path, *inside: str) -> int | None:
+    """A handle of a folder in ``folder``, which no link leads to; None where there is none."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        handle = os.open(folder, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    path = folder
+    for name in inside:
+        path /= name
+        try:
+            inner = os.open(name, flags | os.O_NOFOLLOW, dir_fd=handle)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if path.is_symlink():
+                raise StorageError(
+                    f"{path} is a symbolic link: what is behind it is not touched",
+                    errno=errno.ELOOP,
+                    filename=str(path),
+                    hint="The images are recorded, and kept out of what is installed from now on. Remove "
+                    "them there yourself, or put the folder in the link's place and run this again.",
+                ) from error
+            if error.errno == errno.ENOTDIR:
+                return None
+            error.filename = str(path)
+            raise
+        finally:
+            os.close(handle)
+        handle = inner
+    return handle

@@ -1,0 +1,140 @@
+"""Lists of digests as others write them: which file, which algorithm.
+
+``sha256sum``, ``md5sum`` and their kin, also with ``--tag`` and ``--zero``, ``b3sum``, ``openssl dgst``,
+``.sfv``.  The lines themselves are the core's (``sums.rs``).
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fdf256_fast._core import parse_sums
+from fdf256_fast.durable import storing
+from fdf256_fast.errors import IntegrityError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ALGORITHMS", "STANDARD_INPUT", "BadLine", "SumsFile", "named_digests", "read_sums"]
+
+ALGORITHMS = ("md5", "sha1", "sha256", "sha512", "blake3", "crc32")
+
+STANDARD_INPUT = "-"
+
+LIST_BYTES_MAX = 1 << 30
+"""A list of ten million files; what is larger is no list."""
+
+_HINTS = (
+    (re.compile(r"b3sum|blake3|\.b3\b"), "blake3"),
+    (re.compile(r"sha-?512"), "sha512"),
+    (re.compile(r"sha-?256"), "sha256"),
+    (re.compile(r"sha-?1(?!\d)"), "sha1"),
+    (re.compile(r"md5"), "md5"),
+    (re.compile(r"crc32|\.sfv$"), "crc32"),
+)
+
+_UNKNOWN = re.compile(r"b2sums?\b|blake2|\.b2\b|sha3-|sha-?(?:224|384)|\bmd4|\bsm3")
+
+_SUFFIX = re.compile(r"\.(?:b3|b3sum|blake3|md5|md5sum|sha1|sha1sum|sha256|sha256sum|sha512|sha512sum|crc32)")
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line of a list that is none: its number from one on, its beginning, and what is wrong with it."""
+
+    line: int
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SumsFile:
+    """The text of a list, and how it is to be read.
+
+    ``algorithm`` is for lines that do not say; ``is_sure`` if somebody said so, and not only
+    the list's name.  ``lone_name`` is the file that a list with nothing but a digest is about.
+    """
+
+    name: str
+    data: bytes
+    algorithm: str | None = None
+    is_sure: bool = False
+    lone_name: str | None = None
+
+    @classmethod
+    def of(cls, name: str, data: bytes, algorithm: str | None = None) -> SumsFile:
+        """A list that is called ``name``.  Raises UsageError for an algorithm that is not one of ours."""
+        base = Path(name).name
+        if algorithm is not None:
+            if algorithm.lower() not in ALGORITHMS:
+                raise UsageError(
+                    f"{algorithm!r} is not an algorithm that is known here",
+                    hint=f"Known: {', '.join(ALGORITHMS)}.",
+                )
+            return cls(name, data, algorithm.lower(), is_sure=True, lone_name=_named_after(base))
+        lower = base.lower()
+        if _UNKNOWN.search(lower):
+            raise UsageError(
+                f"{name}: by its name, its digests are of an algorithm that is not known here",
+                hint=f"Known: {', '.join(ALGORITHMS)}. If it is one of them, say so with --algorithm.",
+            )
+        hint = next((algorithm for pattern, algorithm in _HINTS if pattern.search(lower)), None)
+        return cls(name, data, hint, lone_name=_named_after(base))
+
+
+def _named_after(base: str) -> str | None:
+    suffix = _SUFFIX.search(base.lower())
+    return base[: suffix.start()] or None if suffix and suffix.end() == len(base) else None
+
+
+def read_sums(path: Path, algorithm: str | None = None) -> SumsFile:
+    """Read the list at ``path``; ``-`` is the standard input.  Raises StorageError, UsageError."""
+    if str(path) == STANDARD_INPUT:
+        data = sys.stdin.buffer.read(LIST_BYTES_MAX + 1)
+        _check_size(path, len(data))
+        return SumsFile.of("standard input", data, algorithm)
+    with storing("read", path), path.open("rb") as file:
+        _check_size(path, path.stat().st_size if stat.S_ISREG(path.stat().st_mode) else 0)
+        data = file.read(LIST_BYTES_MAX + 1)
+    _check_size(path, len(data))
+    return SumsFile.of(str(path), data, algorithm)
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > LIST_BYTES_MAX:
+        raise StorageError(f"{path} is too large for a list of digests", filename=str(path))
+
+
+def named_digests(sums: SumsFile) -> Mapping[str, str]:
+    """``algorithm:hex`` by the last part of each file's name, for whoever fetches files of these names.
+
+    Names that occur with two digests of one algorithm are left out: nobody knows which is meant; of several
+    algorithms the first counts.  Raises IntegrityError where there is no line of a list.
+    """
+    files, problems = parse_sums(
+        sums.data, algorithm=sums.algorithm, is_sure=sums.is_sure, lone_name=sums.lone_name
+    )
+    if not files:
+        raise no_lines(sums.name, [BadLine(*problem) for problem in problems])
+    found: dict[str, str] = {}
+    doubtful = set()
+    for name, digest in files:
+        base = name.rpartition("/")[2]
+        before = found.setdefault(base, digest)
+        if before != digest and before.partition(":")[0] == digest.partition(":")[0]:
+            doubtful.add(base)
+    return {name: digest for name, digest in found.items() if name not in doubtful}
+
+
+def no_lines(name: str, problems: list[BadLine]) -> IntegrityError:
+    """What to raise where a list has no line that can be used."""
+    why = f" Line {problems[0].line}: {problems[0].reason}." if problems else ""
+    return IntegrityError(
+        f"{name}: there is no digest with a file name in it",
+        hint=f"It is not a list as sha256sum, md5sum or b3sum write it, or is empty.{why}",
+    )
