@@ -68,6 +68,11 @@ proptest! {
     }
 
     #[test]
+    fn metadata_file(changes in changes()) {
+        bodies::metadata::metadata_file(&changed(bodies::metadata::SAMPLE.as_bytes().to_vec(), &changes));
+    }
+
+    #[test]
     fn stream_resume(data in vec(any::<u8>(), 0..40)) {
         bodies::stream_resume(&data);
     }
@@ -119,6 +124,7 @@ fn write_seeds() {
         let data = maker::compressed(method, &maker::pattern(700));
         write("member_data", number, &[&[0, number, 0, 1][..], &data].concat());
     }
+    write("metadata_file", 0, bodies::metadata::SAMPLE.as_bytes());
     for seals in 0..2 {
         write("tar_reader", seals, &[&[2, 0, seals][..], &bodies::tar::sample()].concat());
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, but not by their attribute")]
 
 pub mod maker;
+pub mod metadata;
 pub mod tar;
 
 use std::io::Read as _;
