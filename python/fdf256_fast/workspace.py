@@ -152,7 +152,7 @@ class Workspace:
         """Remove what only an unfinished run needs; the journal last, since with it this is done again."""
         for folder in ("staging", "records", "ends", "spool"):
             shutil.rmtree(self.home / folder, ignore_errors=True)
-        for path in (self.journal, self.next_manifest, self.installed):
+        for path in (self.journal, self.next_manifest, self.installed, self.sizes):
             path.with_name(path.name + ".new").unlink(missing_ok=True)
         self.next_manifest.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)

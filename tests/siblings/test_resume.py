@@ -136,7 +136,7 @@ async def test_what_the_disk_has_lost_last_costs_the_way_back_to_a_checkpoint(
     async with Origin(site.folder, rate=12_000_000) as origin:
         catalog = site.catalog(origin.url)
         await cancelled(lambda to: install(tmp_path / "t", catalog=catalog, progress=to), 12_000_000)
-    staged = sorted((tmp_path / "t/.fdf256/staging/a.tar/a").iterdir())[-100:]
+    staged = sorted((tmp_path / "t/.fdf256/staging/a.tar/a").iterdir())[450:]
     for path in staged:
         # A power cut leaves files without their bytes, or bytes that are others.
         path.write_bytes(bytes(20_000) if is_new_boot else b"")
@@ -199,8 +199,9 @@ class Installing(Scenario):
     """With the lists of what the tars had, which stay."""
 
     def check_finished(self, target: Path) -> None:
-        names = {path.name for path in (target / ".fdf256").iterdir()}
-        assert names | {"SIZES"} == FINISHED | {"listings"}
+        # A run that only finishes what another one published may leave the sizes out.
+        names = {path.name for path in (target / ".fdf256").iterdir()} | {"SIZES"}
+        assert names == FINISHED | {"listings"}
         shutil.rmtree(target / ".fdf256/listings")
         super().check_finished(target)
 
