@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workspace", "storage_error"]
 
-FOLDERS = ("staging", "records", "ends", "spool", "archives")
+FOLDERS = ("staging", "records", "ends", "spool", "archives", "listings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,10 @@ class Workspace:
     def records(self, name: str) -> Path:
         """The members' SHA-256 of archive ``name``, a record each."""
         return self.home / "records" / name
+
+    def listing(self, name: str) -> Path:
+        """What of archive ``name`` is in the target, where it has no directory that tells; outlives a run."""
+        return self.home / "listings" / name
 
     def end(self, name: str) -> Path:
         """The end of archive ``name``: its central directory and what follows."""

@@ -81,6 +81,11 @@ proptest! {
     fn saved_state(data in vec(any::<u8>(), 0..40)) {
         bodies::saved_state(&data);
     }
+
+    #[test]
+    fn saved_untar(data in vec(any::<u8>(), 0..40)) {
+        bodies::tar::saved_untar(&data);
+    }
 }
 
 /// Every place, not a sample: a flipped bit, a byte more, a byte less, and nothing from there on.
@@ -112,6 +117,7 @@ fn write_seeds() {
     for seed in 0..6 {
         write("whole_archive", seed, &[&[seed][..], &maker::sample()].concat());
         write("stream_resume", seed, &[0, seed, 37, 1, 0, 3, 0, 20, 0, 65]);
+        write("saved_untar", seed, &[seed, 99, 1, 0, seed, 0, 48]);
         write("saved_state", seed, &[seed & 1, seed & 2, 1, 5, seed, 1, 0, 2, 0, 9, 0, 48]);
     }
     for (number, method) in (0..).zip([0, 8, 93]) {

@@ -197,6 +197,7 @@ pub fn saved_state(data: &[u8]) {
             records: folder.path().join("records"),
             spool: folder.path().join("spool"),
         }),
+        untar: None,
         thorough: false,
         redo: None,
     };
