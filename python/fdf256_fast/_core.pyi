@@ -19,7 +19,9 @@ __all__ = [
     "Policy",
     "Receiver",
     "Staging",
+    "Untar",
     "__version__",
+    "append_sums",
     "entry_offsets",
     "hash_file",
     "parse_sums",
@@ -146,6 +148,7 @@ class Engine:
         file: _Path | None = None,
         digest: tuple[str, str | None] | None = None,
         unpack: tuple[Directory, Staging, _Path, _Path] | None = None,
+        untar: Untar | None = None,
         saved: str | None = None,
         thorough: bool = False,
         redo: Sequence[int] | None = None,
@@ -155,9 +158,10 @@ class Engine:
         ``total`` is its size, None while unknown; ``window_bytes`` how far ahead of the frontier bytes may
         arrive; ``file`` where the bytes themselves go; ``digest`` algorithm and expected value; ``unpack``
         the directory, the staging folder, the file for the members' SHA-256 records and the one for the
-        compressed bytes of a member larger than the window; ``saved`` what ``save`` returned in an earlier
-        run.  With ``thorough`` what it claims of files is read and proven first.  With ``redo`` only these
-        members (in ascending order) are wanted, and must become the files that their records name.
+        compressed bytes of a member larger than the window; ``untar`` in its place for a tar or a plain
+        file; ``saved`` what ``save`` returned in an earlier run.  With ``thorough`` what it claims of files
+        is read and proven first.  With ``redo`` only these members (in ascending order) are wanted, and
+        must become the files that their records name.
 
         Raises ValueError when ``saved`` cannot be taken up, StorageError when a file cannot be opened.
         """
@@ -231,6 +235,11 @@ class Names:
     """
 
     def __new__(cls, portable: bool) -> Names: ...
+    def claim(self, job: Job, directory: Directory, number: int) -> None:
+        """Takes the names of a zip's members, for archive ``number``.
+
+        Raises MemberError when another archive has one of them.
+        """
 
 @final
 class LocalArchive:
@@ -259,6 +268,12 @@ class LocalArchive:
         """Unpacks all of it, with so many threads that write; ``digest`` is algorithm and value.
 
         What lies in ``staging`` after an error is of no use.  Raises IntegrityError, StorageError,
+        CancelledError.
+        """
+    def untar(self, job: Job, untar: Untar, workers: int) -> int:
+        """Unpacks a tar, compressed or not, and lists its files with their SHA-256; returns how many.
+
+        What lies in staging after an error is of no use.  Raises IntegrityError, StorageError,
         CancelledError.
         """
     def status(self) -> tuple[int, int, int, int]:
@@ -344,6 +359,40 @@ class Audit:
     @property
     def problem_count(self) -> int:
         """How many there are."""
+
+@final
+class Untar:
+    """Where a tar goes that is unpacked in the order of its bytes, or (``plain``, its name) a plain file.
+
+    ``records`` is the file that lists what was unpacked; ``names`` are shared by all archives of a run, and
+    ``number`` is this one's among them.
+    """
+
+    def __new__(
+        cls,
+        staging: Staging,
+        records: _Path,
+        names: Names,
+        number: int,
+        policy: Policy,
+        plain: str | None = None,
+    ) -> Untar: ...
+    def look_at(
+        self, job: Job, archive: str, workers: int, *, thorough: bool = False, without: set[str] = ...
+    ) -> tuple[int, int]:
+        """Takes the names of what is unpacked already, ``without`` aside; returns files and their bytes.
+
+        Sizes are looked at, with ``thorough`` every byte.  Raises ValueError when something is gone or
+        damaged, StorageError, CancelledError.
+        """
+
+def append_sums(path: _Path, records: _Path, without: set[str] = ...) -> int:
+    """Adds to a manifest the ``sha256sum -c`` lines of an :class:`Untar`'s list; returns how many.
+
+    Those for the paths in ``without`` are left out.
+
+    Raises StorageError, or ValueError when the list is damaged.
+    """
 
 def hash_file(job: Job, path: _Path, algorithm: str) -> str:
     """The digest of a whole file, in hexadecimal.

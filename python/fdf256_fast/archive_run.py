@@ -330,8 +330,9 @@ class ArchiveRun:
             before = self._downloaded
             found = await self._end_reader.read(self.archive.name, source)
             self.directory, self._tail = found or (None, b"")
-            # What of the end was on disk already counts as resumed, like the rest.
-            self._end_kept_bytes = max(0, len(self._tail) - (self._downloaded - before))
+            # What of the end was on disk already counts as resumed, like the rest; a local copy's does not.
+            came = self._downloaded - before if source.path is None else len(self._tail)
+            self._end_kept_bytes = max(0, len(self._tail) - came)
             self._entry.source = source.name
 
         await self._shared.transfer.ask(self.sources, self._budget, read)

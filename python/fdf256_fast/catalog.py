@@ -7,7 +7,7 @@
 
     [[archive]]
     name = "metainfo"              # file name; ".zip" unless it ends in a suffix of its own
-    role = "metadata"              # metadata | images
+    role = "metadata"              # metadata | images | extra
     url = ["https://…"]            # a string, or a list: mirrors, in the order to try
     digest = "md5:b790269b…"       # optional; without it only the members' CRC-32 can be checked
     license = "cc-by-2"            # optional; what --license selects by
@@ -40,13 +40,15 @@ __all__ = [
     "Archive",
     "Catalog",
     "Digest",
+    "Kind",
     "Role",
     "available",
     "load_catalog",
     "parse_catalog",
 ]
 
-Role = Literal["metadata", "images"]
+Role = Literal["metadata", "images", "extra"]
+Kind = Literal["zip", "tar", "compressed tar", "file"]
 
 ALGORITHMS: Mapping[str, int] = {
     "md5": 32,
@@ -58,9 +60,10 @@ ALGORITHMS: Mapping[str, int] = {
 }
 """The digest algorithms, and how many hexadecimal digits a value of each has."""
 
-_SUFFIXES = (".zip", ".tar", ".json", ".torch")
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+_SUFFIXES = (".zip", ".tar", ".json", ".torch", *_COMPRESSED)
 _SCHEMES = ("https", "http", "file")
-_ROLES: tuple[Role, ...] = ("metadata", "images")
+_ROLES: tuple[Role, ...] = ("metadata", "images", "extra")
 
 # Part of a path here, of a URL under --mirror, and of messages: narrow enough to need no quoting in
 # any of them, and never ".", ".." or something that looks like an option.
@@ -124,6 +127,15 @@ class Archive:
     def file_name(self) -> str:
         """The archive's file name, at a mirror and on disk."""
         return self.name if self.name.endswith(_SUFFIXES) else f"{self.name}.zip"
+
+    @property
+    def kind(self) -> Kind:
+        """What its file name says it is; a file of no known kind is put into the target as it is."""
+        if self.file_name.endswith(".zip"):
+            return "zip"
+        if self.file_name.endswith(".tar"):
+            return "tar"
+        return "compressed tar" if self.file_name.endswith(_COMPRESSED) else "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +273,7 @@ class _Table:
         for role in _ROLES:
             if value == role:
                 return role
-        self.fail(f"{key} must be {' or '.join(_ROLES)}, not {value!r}")
+        self.fail(f"{key} must be {', '.join(_ROLES[:-1])} or {_ROLES[-1]}, not {value!r}")
 
     def urls(self, key: str) -> tuple[str, ...]:
         value = self.required(key)

@@ -702,9 +702,11 @@ def print_plan(report: Mapping[str, object], console: Console | None = None) -> 
     def total(field: str) -> int:
         return int(sum(_number(archive.get(field)) for archive in archives))
 
+    counts = [archive.get("members") for archive in archives]
     rows = zip(
         [archive.get("name", "") for archive in archives],
-        [f"{_number(archive.get('members')):,.0f}" for archive in archives],
+        # A tar does not say in advance what is in it.
+        ["?" if count is None else f"{_number(count):,.0f}" for count in counts],
         _sizes(archives, "bytes"),
         _sizes(archives, "bytes_to_fetch"),
         [f"{_number(archive.get('requests')):,.0f}" for archive in archives],
@@ -714,7 +716,9 @@ def print_plan(report: Mapping[str, object], console: Console | None = None) -> 
     print_table("", headings, rows, right=headings[1:], console=out)
     out.print()
     words = f"Would fetch {format_bytes(total('bytes_to_fetch'))} in {_counted(total('requests'), 'request')}"
-    words += f" for {_counted(int(_number(report.get('files'))), 'file')} in {report.get('target')}."
+    if None not in counts:
+        words += f" for {_counted(int(_number(report.get('files'))), 'file')}"
+    words += f" {'into' if None in counts else 'in'} {report.get('target')}."
     if adopted := total("adopted"):
         words += f" {_counted(adopted, 'file')} of the right size lie there already and would be read first."
     out.print(Text(_printable(words, out.encoding)), soft_wrap=True)

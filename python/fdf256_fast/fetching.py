@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import time
@@ -17,6 +16,7 @@ from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.client import Client
 from fdf256_fast.durable import storage_error, storing, sync_folder
 from fdf256_fast.errors import DigestMismatch, Error, TransferError, UsageError
+from fdf256_fast.in_order import InOrder, final
 from fdf256_fast.installation import Options, install_catalog
 from fdf256_fast.journal import (
     Entry,
@@ -30,23 +30,18 @@ from fdf256_fast.limits import Limits
 from fdf256_fast.lock import locked
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.report import ArchiveReport, Report
-from fdf256_fast.retry import Budget, Transient, Unranged
-from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Validator
+from fdf256_fast.retry import Budget
+from fdf256_fast.sources import OriginChanged, Source, Sources
 from fdf256_fast.space import Need, check_space, explain_full, used_bytes
-from fdf256_fast.spans import Span
-from fdf256_fast.transfer import Feed, Flight, Transfer
+from fdf256_fast.transfer import Transfer
 from fdf256_fast.watch import affordable, all_of, in_job, in_thread, watching
-from fdf256_fast.workspace import file_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fdf256_fast.client import Answer, ClientSession
+    from fdf256_fast.client import ClientSession
 
 __all__ = ["Wanted", "extract_url", "fetch", "fetch_files"]
-
-FIRST_SPAN_BYTES = 256 * 1024
-"""The first request asks for so much and learns the size from its answer; a small file is done then."""
 
 RESTARTS_MAX = 3
 
@@ -84,7 +79,7 @@ async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that peop
             ``extract`` the folder to unpack into, by default the current one.
         digest: ``algorithm:hex`` that it must have; a file at ``path`` that has it is not fetched again.
         mirrors: other URLs of the same file, asked when ``url`` fails.
-        extract: unpack it (a zip archive) instead of keeping it, in one pass.
+        extract: unpack it (a zip or a tar) instead of keeping it, in one pass unless a tar is compressed.
         limits: connections, memory (bytes), threads, rate (bytes per second), retries, timeout.
         progress: receives counters about ten times a second.
         session: your own HTTP session; it is not closed.
@@ -219,11 +214,6 @@ class _Files:
         )
 
 
-def _final(error: TransferError) -> TransferError:
-    """``error`` as one that is not tried again."""
-    return TransferError(error.message, url=error.url) if isinstance(error, Transient) else error
-
-
 def _common_folder(paths: Sequence[Path]) -> str:
     """The folder that all files are in, as it was given."""
     try:
@@ -232,10 +222,11 @@ def _common_folder(paths: Sequence[Path]) -> str:
         return "."
 
 
-class _FileRun:
+class _FileRun(InOrder):
     """One file from its sources to its path."""
 
     def __init__(self, wanted: Wanted, transfer: Transfer, limits: Limits) -> None:
+        super().__init__(wanted.path.name)
         self.wanted = wanted
         self.is_done = False
         self._transfer = transfer
@@ -248,11 +239,10 @@ class _FileRun:
         self._part = wanted.path.with_name(wanted.path.name + ".part")
         self._journal_path = self._part.with_name(self._part.name + ".journal")
         self._journal = Journal()
-        self._number: int | None = None
-        self._is_pieced = False
-        self._resumed = 0
-        self._downloaded = 0
         self._saving = asyncio.Lock()
+
+    def _known(self) -> Entry:
+        return self._entry
 
     @property
     def _entry(self) -> Entry:
@@ -326,7 +316,7 @@ class _FileRun:
             except TransferError as error:
                 other = None if is_last else self._sources.second_opinion(error)
                 if other is None:
-                    raise self._sources.explained(_final(error)) from error
+                    raise self._sources.explained(final(error)) from error
                 await self._forget(f"{error.message}; {other.name} has another file")
             except DigestMismatch as error:
                 await self._suspect(error, suspects, is_last=is_last)
@@ -347,140 +337,6 @@ class _FileRun:
         if has_other:
             culprit.dead = error
 
-    async def _attempt(self) -> str | None:
-        state = self._entry.state
-        if state is not None:
-            if self._entry.doubtful:
-                self._transfer.tell(f"{self._part}: reading what is there, to see whether it is still sound")
-            try:
-                number = await self._add(self._entry.total, state)
-            except ValueError as error:
-                await self._forget(str(error))
-            else:
-                self._entry.doubtful = False
-                self._resumed = self.frontier
-                lost = self._engine.lost(number)
-                if lost:
-                    self._transfer.tell(f"{self._part}: {lost} bytes of it are gone and fetched again")
-                self._is_pieced = self._resumed > 0
-        computed = await self._transfer.ask(self._sources, self._budget, self._from)
-        if self._digest is None and self._is_pieced:
-            await self._transfer.ask(self._sources, self._budget, self._confirm)
-        return computed
-
-    async def _confirm(self, source: Source) -> None:
-        """Ask once more for one byte: the pieces are of one version if the last answer still names it."""
-        total = self._entry.total
-        if source.path is None and total:
-            source.total = total
-            source.validator = source.validator or self._entry.validators.get(source.name, Validator())
-            async with self._transfer.client.get(source, Span(total - 1, total)):
-                pass
-
-    async def _from(self, source: Source) -> str | None:
-        """Begin (or go on) with ``source``; the other connections join in once the size is known."""
-        total, frontier = self._entry.total, self.frontier
-        if self._number is not None and frontier == total:
-            return await self._serve(self._feed(total, frontier), None, None)
-        if source.path is not None:
-            size = await file_size(source.path)
-            return await self._serve(await self._begin(size, frontier), None, None)
-        if self._number is not None:
-            source.total = total
-            source.validator = self._entry.validators.get(source.name, Validator())
-            if frontier and not source.validator and self._digest is None:
-                raise OriginChanged(f"nothing tells whether {source.name} is still the file it was")
-        span = Span(frontier, frontier + FIRST_SPAN_BYTES)
-        if total is not None:
-            span = Span(frontier, min(span.end, total))
-        async with self._transfer.client.get(source, span, vouched=self._digest is not None) as answer:
-            self._entry.source = source.name
-            if answer.span is None:
-                if source.gives_ranges:
-                    raise Unranged(f"{source.name} sends the whole file instead of a range", url=source.name)
-                return await self._stream(source, answer)
-            if answer.span.end == source.total or await self._can_be_pieced(source):
-                feed = await self._begin(source.total or 0, answer.span.end)
-                self._entry.validators[source.name] = source.validator
-                started = asyncio.get_running_loop().time()
-                flight = Flight(answer.span, source, started, answer.span.start)
-                return await self._serve(feed, flight, answer)
-        source.unranged = UNRANGED_MAX
-        return await self._from(source)
-
-    async def _can_be_pieced(self, source: Source) -> bool:
-        """Whether many answers can be put together to one file; False when only one answer will do."""
-        if source.total is None:
-            # The range came with "*" for the size; the last byte's own range tells it.
-            with contextlib.suppress(Unranged):
-                async with self._transfer.client.get(source, tail_bytes=1, vouched=self._digest is not None):
-                    pass
-        self._is_pieced = source.total is not None and (self._digest is not None or bool(source.validator))
-        if source.total is not None and not self._is_pieced:
-            self._transfer.tell(
-                f"{source.name} sends neither a strong ETag nor Last-Modified, so that a change could not be "
-                "noticed: it comes over one connection. With a digest it could come over many."
-            )
-        return self._is_pieced
-
-    async def _begin(self, total: int, cursor: int) -> Feed:
-        if self._number is None:
-            await self._add(total, None)
-        elif self._entry.total is None and self._digest is not None:
-            # A stream without a size broke off; now that the size is known, the digest will do the rest.
-            self._entry.total = total
-            self._engine.set_total(self._number, total)
-        elif total != self._entry.total:
-            raise OriginChanged(f"{self.wanted.path.name}: it has {total} bytes now")
-        return self._feed(total, cursor)
-
-    async def _stream(self, source: Source, answer: Answer) -> str | None:
-        """The server sends the whole file: nothing that is here can be used."""
-        if self._number is not None:
-            if answer.total != self._entry.total or not (self._digest or source.validator):
-                raise OriginChanged(f"{source.name} gives no ranges any more")
-            # The same file, all of it once more: what is here already is passed over.
-            number = self._number
-        else:
-            number = await self._add(answer.total, None)
-        self._entry.validators[source.name] = source.validator
-        feed = self._feed(answer.total or 0, 0)
-        feed.end = 0
-        self._transfer.add(feed)
-        try:
-            await self._transfer.stream(feed, answer, source)
-            return await feed.done
-        except BaseException:
-            if not source.validator and self._digest is None:
-                self._engine.abandon(number)
-                self._number = None
-            raise
-        finally:
-            self._downloaded += feed.downloaded
-            self._transfer.remove(feed)
-
-    async def _serve(self, feed: Feed, flight: Flight | None, answer: Answer | None) -> str | None:
-        """Let the connections have ``feed``; the answer that is open already is the first of them."""
-        if flight is not None:
-            feed.flights.append(flight)
-        self._transfer.add(feed)
-        try:
-            if flight is not None and answer is not None:
-                try:
-                    await self._transfer.deliver(feed, flight, answer)
-                except Error:
-                    # The connections take over what did not come.
-                    feed.holes.append(Span(flight.position, flight.span.end))
-                finally:
-                    feed.flights.remove(flight)
-            return await feed.done
-        except Transient as error:
-            # The connections have spent the budget already; it is not to be spent again on the whole.
-            raise _final(error) from error
-        finally:
-            self._downloaded += feed.downloaded
-            self._transfer.remove(feed)
-
     async def _add(self, total: int | None, saved: str | None) -> int:
         self._entry.total = total
         if total is not None:
@@ -499,19 +355,6 @@ class _FileRun:
             )
         )
         return self._number
-
-    def _feed(self, total: int, cursor: int) -> Feed:
-        assert self._number is not None
-        return Feed(
-            self.wanted.path.name,
-            self._number,
-            self._sources,
-            total,
-            cursor,
-            total,
-            self._budget,
-            vouched=self._digest is not None,
-        )
 
     async def _forget(self, reason: str) -> None:
         self._transfer.tell(f"{self.wanted.path.name}: {reason}. What was had of it is dropped.")

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from fdf256_fast._core import Directory, Job, sync_file_system, write_manifest
+from fdf256_fast._core import Directory, Job, Names, sync_file_system, write_manifest
 from fdf256_fast.archive_run import ArchiveRun, Shared
 from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
 from fdf256_fast.durable import storing
-from fdf256_fast.errors import Error, UsageError
+from fdf256_fast.errors import Error, StorageError, UsageError
+from fdf256_fast.forgetting import finish
 from fdf256_fast.forgotten import read_forgotten
+from fdf256_fast.in_order_run import Company, InOrderRun, check_selection, without_digest
 from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
 from fdf256_fast.part_run import PartRun, Tree, archive_of, part_key
@@ -35,10 +37,11 @@ from fdf256_fast.record import (
 )
 from fdf256_fast.report import Report
 from fdf256_fast.selection import Ids, Image, Selection, image_of
+from fdf256_fast.sizes import record_sizes
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.space import Need, check_space, explain_full
 from fdf256_fast.transfer import Transfer
-from fdf256_fast.watch import affordable, all_of, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_job, in_thread, watching
 from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -166,6 +169,7 @@ async def install_catalog(
     archives = tuple(archive for archive in catalog.archives if options.wants(archive))
     if not archives:
         raise UsageError(f"{catalog.source}: no archive has the role metadata")
+    check_selection(archives, options.selection)
     started = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         if options.dry_run:
@@ -180,6 +184,8 @@ async def install_catalog(
             if not options.keep_workspace:
                 workspace = Workspace(target, workspace.home / "fetch" / catalog.name)
             await stack.enter_async_context(workspace.locked())
+            # What a call of `forget` did not come to.
+            await in_thread(finish, workspace)
             journal = await _finished_journal(workspace, progress)
             await in_thread(_drop_strangers, workspace, journal, catalog)
             done = None
@@ -239,6 +245,8 @@ class Run:
     async def run(self, session: ClientSession | None) -> Report:
         """Do it.  Raises what :func:`install` does."""
         self._progress.started(f"{self._catalog.title} → {self.target}")
+        if self.options.keep_workspace and (warning := without_digest(self.archives_wanted)):
+            self._progress.message(warning)
         try:
             return await self._transfer_all(session)
         finally:
@@ -268,10 +276,9 @@ class Run:
             located = await in_thread(self._locate)
             self._shared = shared
             trees = await in_thread(self._trees)
+            self._company = await in_thread(self._new_company)
             self.runs = [
-                PartRun(archive, located[archive.name], shared, trees[archive.name])
-                if archive.name in trees
-                else ArchiveRun(archive, located[archive.name], shared)
+                self._run_of(archive, located[archive.name], trees.get(archive.name))
                 for archive in self.archives_wanted
             ]
             async with watching(self, transfer, limits, self._progress):
@@ -281,6 +288,21 @@ class Run:
                     error.report = self.report(0)
                     await in_thread(explain_full, error, self._workspace.home, self._need)
                     raise
+
+    def _run_of(self, archive: Archive, sources: Sources, tree: Tree | None) -> ArchiveRun:
+        # What is to be unpacked, and not to be installed, is an archive, whatever it is called.
+        if archive.kind != "zip" and (self.options.keep_workspace or archive.kind != "file"):
+            return InOrderRun(archive, sources, self._shared, self._company)
+        if tree is not None:
+            return PartRun(archive, sources, self._shared, tree)
+        return ArchiveRun(archive, sources, self._shared)
+
+    def _new_company(self) -> Company:
+        options, installed = self.options, Workspace.of(self.target)
+        names = Names(options.limits.portable_names)
+        if not options.keep_workspace:
+            return Company(names)
+        return Company(names, installed, read_record(installed), read_forgotten(installed), options.redo)
 
     def _locate(self) -> dict[str, Sources]:
         """Mirrors first, then the catalog's own addresses."""
@@ -296,6 +318,7 @@ class Run:
         await self._settle()
         directories = [run.directory for run in self.runs if run.directory is not None]
         await in_thread(Directory.check_disjoint, directories)
+        await in_thread(self._company.claim, self.runs)
         if self.options.dry_run:
             return self.report(sum(run.report.members or 0 for run in self.runs))
         if not self.runs:
@@ -363,6 +386,9 @@ class Run:
             return selection.wants(path) and (sample is None or path in sample or image_of(path) is None)
 
         await all_of((run.settle(wants) for run in parts), hint=self._hint)
+        for run in [run for run in self.runs if isinstance(run, InOrderRun) and not run.is_wanted]:
+            self.runs.remove(run)
+            await self._drop_entry(run)
         if redo is None:
             self._check_images(frozenset().union(*(part.images for part in parts)))
         for part in parts:
@@ -401,7 +427,7 @@ class Run:
         await self._drop_entry(part)
         await self.save()
 
-    async def _drop_entry(self, part: PartRun) -> None:
+    async def _drop_entry(self, part: ArchiveRun) -> None:
         del self._journal.entries[part.key]
         await in_thread(self._workspace.forget_archive, part.key, part.key)
 
@@ -432,7 +458,7 @@ class Run:
         largest_first = sorted(self.runs, key=lambda run: run.progress.size or 0, reverse=True)
         names = [run.key for run in largest_first]
         for run in self.runs:
-            if isinstance(run, PartRun):
+            if isinstance(run, PartRun | InOrderRun):
                 await in_thread(run.set_aside)
         await in_thread(check_way, self._workspace, names)
         await in_thread(self._write_manifest)
@@ -449,6 +475,11 @@ class Run:
         files = await in_thread(_finish_publishing, self._workspace, self._journal, self._catalog)
         if not self.options.keep_workspace:
             await in_thread(self._workspace.remove)
+            return files
+        with contextlib.suppress(StorageError):
+            # Nobody needs them but a quick look, which does without.
+            job, workers = self._shared.job, self.options.limits.worker_threads
+            await in_job(job, record_sizes, self._workspace, job, workers)
         return files
 
     async def _synced(self) -> None:
@@ -467,6 +498,9 @@ class Run:
         workspace = self._workspace
         parts = [part for run in self.runs if (part := run.manifest_part) is not None]
         write_manifest(workspace.next_manifest, parts)
+        for run in self.runs:
+            if isinstance(run, InOrderRun):
+                run.append_sums(workspace.next_manifest)
         add_old_lines(workspace)
 
     def report(self, files: int) -> Report:

@@ -270,7 +270,12 @@ class Common:
 
 origins = _all_of(
     [
-        option("--catalog", default="fdf256", show_default=True, help="A built-in catalog, or a TOML file."),
+        option(
+            "--catalog",
+            default="fdf256",
+            show_default=True,
+            help="A built-in catalog (fdf256, fdf or fdh), or a TOML file.",
+        ),
         option(
             "--mirror", multiple=True, help="Base URL or local folder that holds the archives; tried first."
         ),

@@ -190,7 +190,9 @@ def already_installed(
         return None
     try:
         if keep_archives and not all(
-            (workspace.archives / archive.file_name).is_file() for archive in archives
+            (workspace.archives / archive.file_name).is_file()
+            for archive in archives
+            if archive.kind != "file"
         ):
             return None
         if missing_file(workspace) is not None or count_lines(workspace.manifest) != record.files:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workspace", "storage_error"]
 
-FOLDERS = ("staging", "records", "ends", "spool", "archives")
+FOLDERS = ("staging", "records", "ends", "spool", "archives", "listings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,10 @@ class Workspace:
     def records(self, name: str) -> Path:
         """The members' SHA-256 of archive ``name``, a record each."""
         return self.home / "records" / name
+
+    def listing(self, name: str) -> Path:
+        """What of archive ``name`` is in the target, where it has no directory that tells; outlives a run."""
+        return self.home / "listings" / name
 
     def end(self, name: str) -> Path:
         """The end of archive ``name``: its central directory and what follows."""
@@ -148,7 +152,7 @@ class Workspace:
         """Remove what only an unfinished run needs; the journal last, since with it this is done again."""
         for folder in ("staging", "records", "ends", "spool"):
             shutil.rmtree(self.home / folder, ignore_errors=True)
-        for path in (self.journal, self.next_manifest, self.installed):
+        for path in (self.journal, self.next_manifest, self.installed, self.sizes):
             path.with_name(path.name + ".new").unlink(missing_ok=True)
         self.next_manifest.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ Tree = dict[str, str]
 
 FOLDER = "a folder"
 WORKSPACE = ".fdf256"
-FINISHED = {"lock", "SHA256SUMS", "installed.json"}
+FINISHED = {"lock", "SHA256SUMS", "SIZES", "installed.json"}
 """What lies in a workspace after everything went well."""
 
 

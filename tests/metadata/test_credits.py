@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 import re
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from fdf256_fast.credit_formats import CHANGE, CITATION, FORMATS, Credit
 from fdf256_fast.errors import MetadataError, StorageError, UsageError
 from fdf256_fast.selection import Ids, Selection
 from fdf256_fast.synthetic_metadata import LICENSES
+from tests.integration.oracles import busy_threads
 from tests.integration.runs import command
 from tests.metadata.files import NSID, Tree, loaded, tree_at
 
@@ -372,3 +375,25 @@ def test_the_blocking_function_writes_to_a_path(tree: Tree, tmp_path: Path) -> N
     read = json.loads((tmp_path / "c.json").read_text("utf-8"))
     assert report.images == len(read["images"]) == 69
     assert any(image["user_nsid"] == NSID for image in read["images"])
+
+
+async def test_a_cancelled_run_stops_writing_and_leaves_no_thread(tmp_path: Path) -> None:
+    tree = tree_at(tmp_path / "data", train=20_000, images=False)
+    loop = asyncio.get_running_loop()
+    task: asyncio.Task[object]
+
+    class Cancelling(io.BytesIO):
+        """A stream whose first write ends the run."""
+
+        def write(self, data: Any, /) -> int:
+            if not self.tell():
+                loop.call_soon_threadsafe(task.cancel)
+                time.sleep(0.2)
+            return super().write(data)
+
+    stream = Cancelling()
+    task = asyncio.create_task(fdf.write_credits_async(tree.root, stream))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert busy_threads() == []
+    assert 0 < stream.getvalue().count(b"\r\n") < 20_000

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.metadata import requires
 from io import BytesIO
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -212,6 +213,16 @@ def test_what_is_not_installed_is_named_with_its_extra(
     with pytest.raises(Error, match=wanted) as caught:
         fdf.plot(small, tmp_path / "a.png")
     assert caught.value.exit_status == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "modules"), [("read", {"numpy", "pillow"}), ("plot", {"matplotlib", "numpy", "pillow"})]
+)
+def test_the_extras_that_errors_name_exist_and_bring_what_is_missing(extra: str, modules: set[str]) -> None:
+    wanted = [
+        line for line in requires("fdf256_fast") or [] if f'extra == "{extra}"' in line.replace("'", '"')
+    ]
+    assert {re.match(r"[\w-]+", line)[0].lower() for line in wanted} == modules  # type: ignore[index]
 
 
 def test_a_picture_that_cannot_be_written_is_an_error_of_the_disk(small: Path, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 import fdf256_fast as fdf
 from fdf256_fast.catalog import parse_catalog
 from fdf256_fast.errors import MetadataError, StorageError
+from fdf256_fast.faces import sample_faces
 from fdf256_fast.survey import FRACTIONS, SIZE_EDGES
 from tests.integration.runs import command
-from tests.reading.trees import LICENSES, entry, write_split
+from tests.reading.trees import LICENSES, entry, items, same_item, write_split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -163,6 +164,25 @@ def test_forgotten_images_are_counted(small: Path) -> None:
     (small / ".fdf256").mkdir()
     (small / ".fdf256" / "forgotten").write_text("train/images/1.png\ntrain/images/4.png\n", "ascii")
     assert fdf.info(small).forgotten == 2
+
+
+def test_forgotten_images_are_gone_from_items_and_sample_and_the_rows_of_the_others_stay(
+    dataset: SyntheticDataset, tmp_path: Path
+) -> None:
+    target = tmp_path / "fdf256"
+    catalog = parse_catalog(dataset.catalog_toml(dataset.directory.as_uri()), "test catalog")
+    fdf.install_sync(target, catalog=catalog, splits={"val"})
+    wanted = items(target, "val")
+    fdf.forget(target, ["val/0", "val/7"])
+    del wanted[0], wanted[7]
+    left = fdf.FDF256(target, "val")
+    assert left.ids.tolist() == left.rows.tolist() == list(wanted)
+    assert all(same_item(*pair) for pair in zip(left, wanted.values(), strict=True))
+    found = fdf.info(target)
+    assert (found.forgotten, found.present.images, found.published.images) == (2, 18, 20)
+    faces = {face.path for face in sample_faces(target, ["val"], 200, 0)}
+    assert len(faces) == 18
+    assert faces.isdisjoint({"val/images/0.png", "val/images/7.png"})
 
 
 async def test_a_folder_without_a_dataset_ends_with_status_5(tmp_path: Path) -> None:

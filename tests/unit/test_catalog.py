@@ -130,7 +130,7 @@ def test_a_malformed_catalog_is_refused_with_its_file_and_field(text: str, messa
         ({"name": ""}, "name is missing"),
         ({"name": "1"}, "name must be a string that is not empty"),
         ({"role": ""}, "role is missing"),
-        ({"role": '"image"'}, "role must be metadata or images, not 'image'"),
+        ({"role": '"image"'}, "role must be metadata, images or extra, not 'image'"),
         ({"url": ""}, "url is missing"),
         ({"url": "1"}, "url must be a string or a list of strings"),
         ({"url": '["https://example.org/a", 1]'}, "url must be a string or a list of strings"),

@@ -20,7 +20,7 @@ from fdf256_fast.options import (
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path), default=Path("data/fdf256"))
+@click.argument("target", type=click.Path(path_type=Path), required=False)
 @origins
 @selecting
 @option("--keep-archives", is_flag=True, help="Also keep the archives, in TARGET/.fdf256/archives.")
@@ -28,8 +28,8 @@ from fdf256_fast.options import (
 @option("--dry-run", is_flag=True, help="Only print what would be fetched.")
 @archive_limits
 @limits
-def download(target: Path, catalog: str, mirror: tuple[str, ...], **arguments: Any) -> None:
-    r"""Install a dataset, or a part of it, into TARGET (default: data/fdf256).
+def download(target: Path | None, catalog: str, mirror: tuple[str, ...], **arguments: Any) -> None:
+    """Install a dataset, or a part of it, into TARGET (default: data/ and the catalog's name).
 
     What was interrupted goes on where it stopped: run the same command again. What is there already, also
     from another program, is checked and not fetched again.
@@ -37,13 +37,15 @@ def download(target: Path, catalog: str, mirror: tuple[str, ...], **arguments: A
     \b
     Examples:
       fdf256 download data/fdf256 --mirror /mnt/usb/fdf256
+      fdf256 download --catalog fdh --license cc-by-2
       fdf256 download data/val --split val --license cc-by-2 --license cc-by-sa-2
-    """
+    """  # noqa: D301 - click wants the character itself
     from fdf256_fast.catalog import load_catalog
     from fdf256_fast.installation import Options, install_catalog
 
     common = Common(arguments)
     selection = selection_of(arguments)
     options = Options(mirrors=mirror, selection=selection, limits=common.limits, **arguments)
-    report = run(install_catalog(target, load_catalog(catalog), options, common.progress))
+    found = load_catalog(catalog)
+    report = run(install_catalog(target or Path("data") / found.name, found, options, common.progress))
     common.show(report, verb="Installed")

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 def fetch(
     urls: tuple[str, ...], output: Path | None, directory: Path, extract: bool, **arguments: Any
 ) -> None:
-    r"""Fetch files, many spans at once, resuming what an earlier call left.
+    """Fetch files, many spans at once, resuming what an earlier call left.
 
     \b
     Examples:
       fdf256 fetch https://example.org/model.zip --extract -d model --digest sha256:9f86d0…
       fdf256 fetch --input-file urls.txt --sums https://example.org/SHA256SUMS
-    """
+    """  # noqa: D301 - click wants the character itself
     from fdf256_fast.fetching import Wanted, extract_url, fetch_files, file_name
     from fdf256_fast.report import Report
 

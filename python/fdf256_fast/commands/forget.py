@@ -20,7 +20,7 @@ from fdf256_fast.options import Common, Interrupted, option, print_json, run, sc
 def forget(
     target: Path, user_nsid: tuple[str, ...], ids: Path | None, dry_run: bool, **arguments: Any
 ) -> None:
-    r"""Remove images from TARGET, and keep them out of it from now on.
+    """Remove images from TARGET, and keep them out of it from now on.
 
     Later downloads and repairs leave them out, and verify tells if they come back. Only paths are written
     down, no names. Without --user-nsid and --ids, what an earlier call did not come to is done.
@@ -29,7 +29,7 @@ def forget(
     Examples:
       fdf256 forget data/fdf256 --user-nsid 12345678@N00
       echo train/123 | fdf256 forget data/fdf256 --ids -
-    """
+    """  # noqa: D301 - click wants the character itself
     from fdf256_fast.forgetting import forget_images, paths_of, paths_of_users
     from fdf256_fast.selection import Ids
 

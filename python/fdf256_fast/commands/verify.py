@@ -31,7 +31,7 @@ FOR_TREES = ("quick", "repair", "catalog", "mirror")
 @option("--ignore-missing", is_flag=True, help="Files of the list that are not there are no failure.")
 @limits
 def verify(target: Path | None, sums: Path | None, **arguments: Any) -> None:
-    r"""Check every file of TARGET (default: data/fdf256) against its manifest, on all cores.
+    """Check every file of TARGET (default: data/fdf256) against its manifest, on all cores.
 
     Status 3 when anything is damaged or missing. A tree that another program unpacked, which has no
     manifest, is compared with the archives' directories, which are fetched for it.
@@ -43,7 +43,7 @@ def verify(target: Path | None, sums: Path | None, **arguments: Any) -> None:
     Examples:
       fdf256 verify data/fdf256 --repair
       fdf256 verify --sums SHA256SUMS downloads
-    """
+    """  # noqa: D301 - click wants the character itself
     common = Common(arguments)
     others = FOR_TREES if sums else FOR_LISTS
     for name in others:

@@ -10,16 +10,22 @@ use fdf256_core::names;
 use pyo3::prelude::*;
 
 use crate::errors::to_python;
-use crate::{Job, Policy, Staging};
+use crate::untar::Untar;
+use crate::{Directory, Job, Policy, Staging};
 
 #[pyclass(frozen, module = "fdf256_fast._core")]
-pub(crate) struct Names(Arc<names::Names>);
+pub(crate) struct Names(pub(crate) Arc<names::Names>);
 
 #[pymethods]
 impl Names {
     #[new]
     fn new(portable: bool) -> Self {
         Self(Arc::new(names::Names::new(portable)))
+    }
+
+    fn claim(&self, py: Python<'_>, job: &Job, directory: &Directory, number: u32) -> PyResult<()> {
+        let (job, directory) = (job.0.clone(), Arc::clone(&directory.0));
+        py.detach(|| self.0.claim_directory(number, &directory, &job)).map_err(|error| to_python(py, error))
     }
 }
 
@@ -61,6 +67,11 @@ impl LocalArchive {
             self.0.unpack(&Goal { staging, names, number, workers, digest }, &job)
         })
         .map_err(|error| to_python(py, error))
+    }
+
+    fn untar(&self, py: Python<'_>, job: &Job, untar: &Untar, workers: usize) -> PyResult<u64> {
+        let (job, spec) = (job.0.clone(), untar.0.clone());
+        py.detach(|| self.0.untar(&spec, workers, &job)).map_err(|error| to_python(py, error))
     }
 
     fn status(&self) -> (u64, u64, u64, u64) {

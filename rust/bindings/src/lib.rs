@@ -8,6 +8,7 @@ mod extraction;
 mod metadata;
 mod reading;
 mod receiver;
+mod untar;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -198,7 +199,7 @@ impl Engine {
 
     #[pyo3(signature = (
         name, total, window_bytes, *,
-        file=None, digest=None, unpack=None, saved=None, thorough=false, redo=None,
+        file=None, digest=None, unpack=None, untar=None, saved=None, thorough=false, redo=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python call")]
     fn add(
@@ -210,6 +211,7 @@ impl Engine {
         file: Option<PathBuf>,
         digest: Option<(String, Option<String>)>,
         unpack: Option<(Py<Directory>, Py<Staging>, PathBuf, PathBuf)>,
+        untar: Option<Py<untar::Untar>>,
         saved: Option<String>,
         thorough: bool,
         redo: Option<Vec<usize>>,
@@ -220,11 +222,12 @@ impl Engine {
             records,
             spool,
         });
+        let untar = untar.map(|untar| untar.get().0.clone());
         let total = total.unwrap_or(UNKNOWN_BYTES);
         py.detach(|| {
             let digest =
                 digest.map(|(algorithm, value)| Ok((Algorithm::parse(&algorithm)?, value))).transpose()?;
-            let spec = Spec { name, total, window_bytes, file, digest, unpack, thorough, redo };
+            let spec = Spec { name, total, window_bytes, file, digest, unpack, untar, thorough, redo };
             self.0.add(spec, saved.as_deref())
         })
         .map_err(|error| to_python(py, error))
@@ -383,7 +386,8 @@ mod _core {
     use super::{
         Directory, Engine, Job, Policy, Staging, audit::Audit, audit::parse_sums, extraction::LocalArchive,
         extraction::Names, hash_file, metadata::MetadataRecords, metadata::search_metadata,
-        reading::entry_offsets, reading::statistics, receiver::Receiver, sync_file_system, write_manifest,
+        reading::entry_offsets, reading::statistics, receiver::Receiver, sync_file_system, untar::Untar,
+        untar::append_sums, write_manifest,
     };
 
     #[pymodule_init]

@@ -17,12 +17,13 @@ use crate::manifest::Records;
 use crate::staging::{Staging, no_links};
 use crate::stream::{SavedStream, Stream};
 use crate::unpack::Sha256Bytes;
+use crate::untar::{SavedUntar, Untar, UntarSpec};
 use crate::window::Window;
 use crate::zip::Directory;
 
 mod saved;
 pub(crate) use saved::passed as passed_of;
-use saved::{Mark, Saved};
+use saved::{Checkpoint, Mark, Saved};
 
 /// How often a member may arrive damaged before the archive is given up: it is fetched again one time less.
 const MEMBER_TRIES: u32 = 4;
@@ -42,6 +43,8 @@ pub struct Spec {
     /// The digest to compute over all bytes, and the value that it must have, if one is known.
     pub digest: Option<(Algorithm, Option<String>)>,
     pub unpack: Option<UnpackSpec>,
+    /// Instead of `unpack`, for what has no directory.
+    pub untar: Option<UntarSpec>,
     /// Believe nothing on disk that is not read and proven: the machine was started anew since.
     pub thorough: bool,
     /// Only these members are wanted, in ascending order: everything else is had already.
@@ -110,6 +113,12 @@ pub struct Archive {
     streaming: Option<usize>,
     /// Where to go back to when the member that is streamed turns out to be damaged.
     rewind: Option<Rewind>,
+    untar: UntarSlot,
+    saved_untar: Option<SavedUntar>,
+    /// Where it can go back to when the disk has lost what came later.
+    checkpoints: Vec<Checkpoint>,
+    /// The next one of them, until the digest is there as well.
+    pending: Option<SavedUntar>,
     announced: u64,
     /// Where the digest was on its way through the file.
     marks: Vec<Mark>,
@@ -130,6 +139,13 @@ enum StreamSlot {
     Waiting(Box<Stream>),
 }
 
+/// Whose bytes are taken in order by what unpacks them, before the file and the digest.
+enum UntarSlot {
+    None,
+    Busy,
+    Waiting(Box<Untar>),
+}
+
 #[derive(Clone)]
 struct Rewind {
     start: u64,
@@ -147,7 +163,7 @@ pub struct Work<T> {
 
 impl Archive {
     pub fn new(spec: Spec, saved: Option<&str>, job: &Job) -> Result<Self> {
-        let saved = saved.map(|text| Saved::read(text, &spec)).transpose()?;
+        let mut saved = saved.map(|text| Saved::read(text, &spec)).transpose()?;
         let again = spec.redo.is_some();
         let keep = saved.is_some() || again;
         let unpacking = spec.unpack.map(|unpack| {
@@ -163,6 +179,14 @@ impl Archive {
             Some(path) => Some(InOrder { inner: Arc::new(open_part(path, keep)?), position: 0, busy: false }),
             None => None,
         };
+        let untar = spec.untar.as_ref().map(|untar| {
+            let total = (spec.total != UNKNOWN_BYTES).then_some(spec.total);
+            match &mut saved {
+                Some(saved) => saved.take_up_untar(&spec.name, total, untar, spec.thorough, job),
+                None => Untar::begin(&spec.name, total, untar),
+            }
+        });
+        let untar = untar.transpose()?;
         let mut archive = Self {
             name: spec.name,
             total: spec.total,
@@ -190,6 +214,10 @@ impl Archive {
             saved_stream: None,
             streaming: None,
             rewind: None,
+            saved_untar: untar.as_ref().map(Untar::save),
+            checkpoints: Vec::new(),
+            pending: None,
+            untar: untar.map_or(UntarSlot::None, |untar| UntarSlot::Waiting(Box::new(untar))),
             announced: 0,
             marks: Vec::new(),
             lost: 0,
@@ -235,7 +263,9 @@ impl Archive {
 
     fn insert_fresh(&mut self, fresh: &Range<u64>, complete: &mut Vec<usize>) {
         let Some(unpacking) = self.unpacking.clone() else {
-            self.pass(fresh.clone());
+            if matches!(self.untar, UntarSlot::None) {
+                self.pass(fresh.clone());
+            }
             return;
         };
         let directory = &unpacking.directory;
@@ -291,6 +321,7 @@ impl Archive {
     pub fn abandon(&mut self) -> Window {
         self.failed = true;
         self.stream = StreamSlot::Idle;
+        self.untar = UntarSlot::None;
         self.file = None;
         self.unpacking = None;
         std::mem::take(&mut self.window)
@@ -354,12 +385,14 @@ impl Archive {
 
     fn digest_limit(&self) -> u64 {
         // The file goes first, so that a journal never claims bytes that are not in it.
-        self.file.as_ref().map_or(self.passed, |file| file.position)
+        let limit = self.file.as_ref().map_or(self.passed, |file| file.position);
+        // A checkpoint needs the digest at its very place.
+        self.pending.as_ref().map_or(limit, |pending| limit.min(pending.position))
     }
 
-    /// Nothing more will come before the digest is complete.
+    /// Nothing more will come before the digest is there.
     pub fn digest_at_end(&self) -> bool {
-        self.digest_limit() == self.total
+        self.digest_limit() == self.total || self.pending.is_some()
     }
 
     /// The digest holds up the window.
@@ -389,6 +422,7 @@ impl Archive {
             }
         }
         self.mark();
+        self.check_point();
     }
 
     // ---- a streamed member -------------------------------------------------------------------------
@@ -490,6 +524,37 @@ impl Archive {
         }
     }
 
+    // ---- what has no directory ---------------------------------------------------------------------
+
+    /// The bytes that can be unpacked now, and whether nothing follows them.
+    pub fn untar_work(&mut self, least: u64, most: u64) -> Option<(Box<Untar>, Vec<Bytes>, bool)> {
+        let UntarSlot::Waiting(untar) = &self.untar else { return None };
+        if self.failed || untar.is_finished {
+            return None;
+        }
+        let position = untar.position;
+        let run_end = self.window.run_around(position).map_or(position, |run| run.end);
+        let ready = run_end - position;
+        let is_over = position == self.total;
+        if !is_over && (ready == 0 || (ready < least && run_end < self.total)) {
+            return None;
+        }
+        let end = run_end.min(position + most);
+        let chunks = self.window.slices(position..end);
+        match std::mem::replace(&mut self.untar, UntarSlot::Busy) {
+            UntarSlot::Waiting(untar) => Some((untar, chunks, end == self.total)),
+            UntarSlot::None | UntarSlot::Busy => None,
+        }
+    }
+
+    pub fn untar_advanced(&mut self, untar: Box<Untar>) {
+        self.unpacked = untar.files();
+        self.saved_untar = Some(untar.save());
+        self.pass(self.passed..untar.position);
+        self.untar = UntarSlot::Waiting(untar);
+        self.check_point();
+    }
+
     // ---- the frontier ------------------------------------------------------------------------------
 
     fn consumed(&self) -> u64 {
@@ -520,7 +585,13 @@ impl Archive {
     }
 
     pub fn is_complete(&self) -> bool {
-        let idle = matches!(self.stream, StreamSlot::Idle)
+        let is_unpacked = match &self.untar {
+            UntarSlot::None => true,
+            UntarSlot::Busy => false,
+            UntarSlot::Waiting(untar) => untar.is_finished,
+        };
+        let idle = is_unpacked
+            && matches!(self.stream, StreamSlot::Idle)
             && !self.file.as_ref().is_some_and(|file| file.busy)
             && !self.digest.as_ref().is_some_and(|digest| digest.busy);
         idle && !self.failed && !self.finished && self.frontier() == self.total

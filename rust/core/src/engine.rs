@@ -23,6 +23,7 @@ use crate::job::Job;
 pub use crate::recheck::{Lost, Unpacked};
 use crate::stream::Stream;
 use crate::unpack::{Scratch, unpack_member};
+use crate::untar::Untar;
 
 /// One step of an in-order consumer: long enough to make the lock invisible, short enough to cancel.
 const STEP_BYTES: u64 = 4 << 20;
@@ -99,6 +100,7 @@ enum Task {
     Digest(Vec<(usize, Work<Hasher>)>),
     BeginStream { archive: usize, index: usize, unpacking: Arc<Unpacking>, spool: PathBuf },
     Stream { archive: usize, unpacking: Arc<Unpacking>, stream: Box<Stream>, chunks: Vec<Bytes> },
+    Untar { archive: usize, untar: Box<Untar>, chunks: Vec<Bytes>, is_last: bool },
 }
 
 impl Engine {
@@ -145,6 +147,8 @@ impl Engine {
         let number = state.archives.len() - 1;
         // An empty or already complete archive gets no chunk that would wake anybody.
         self.shared.settle(&mut state, number);
+        drop(state);
+        self.shared.work.notify_one();
         Ok(number)
     }
 
@@ -409,6 +413,17 @@ impl Shared {
             Task::Stream { archive, unpacking, stream, chunks } => {
                 self.perform_stream(archive, &unpacking, stream, &chunks);
             }
+            Task::Untar { archive, mut untar, chunks, is_last } => {
+                let pushed = untar.push(&chunks, &self.job);
+                let result = pushed.and_then(|()| if is_last { untar.finish() } else { Ok(()) });
+                self.update(archive, |state| match result {
+                    Ok(()) => {
+                        state.untar_advanced(untar);
+                        Outcome::Going
+                    }
+                    Err(error) => Outcome::Failed(error),
+                });
+            }
         }
     }
 
@@ -576,6 +591,9 @@ impl State {
             if let Some((unpacking, stream, chunks)) = archive.stream_work(least, STEP_BYTES) {
                 return Some(Task::Stream { archive: number, unpacking, stream, chunks });
             }
+            if let Some((untar, chunks, is_last)) = archive.untar_work(least, STEP_BYTES) {
+                return Some(Task::Untar { archive: number, untar, chunks, is_last });
+            }
         }
         None
     }
@@ -627,7 +645,8 @@ impl Task {
             Self::Member { archive, .. }
             | Self::File { archive, .. }
             | Self::BeginStream { archive, .. }
-            | Self::Stream { archive, .. } => *archive,
+            | Self::Stream { archive, .. }
+            | Self::Untar { archive, .. } => *archive,
             Self::Digest(batch) => batch.first().map_or(0, |(archive, _)| *archive),
         }
     }

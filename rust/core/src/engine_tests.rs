@@ -80,6 +80,7 @@ fn spec(sample: &Sample, folder: &Path, window_bytes: u64) -> Spec {
             records: folder.join("records"),
             spool: folder.join("spool"),
         }),
+        untar: None,
         thorough: false,
         redo: None,
     }
@@ -221,6 +222,7 @@ fn a_plain_file_of_unknown_size_is_written_in_order_and_hashed() {
             file: Some(path.clone()),
             digest: Some((algorithm, None)),
             unpack: None,
+            untar: None,
             thorough: false,
             redo: None,
         };

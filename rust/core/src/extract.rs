@@ -182,20 +182,7 @@ impl LocalArchive {
     /// # Errors
     /// `Member`, when another archive has one of them.
     pub fn claim(&self, names: &Names, number: u32, job: &Job) -> Result<()> {
-        let Some(directory) = &self.directory else { return Ok(()) };
-        for index in 0..directory.len() {
-            if index % 4096 == 0 {
-                job.check()?;
-            }
-            let entry = directory.entry(index);
-            let name = entry.name();
-            match name.strip_suffix('/') {
-                Some(folder) => names.claim_folder(number, folder),
-                None => names.claim_file(number, &name),
-            }
-            .map_err(|reason| directory.refuse_member(&entry, reason))?;
-        }
-        Ok(())
+        self.directory.as_ref().map_or(Ok(()), |directory| names.claim_directory(number, directory, job))
     }
 
     /// Unpacks all of it; what lies in staging after an error is of no use.
@@ -203,8 +190,7 @@ impl LocalArchive {
     /// # Errors
     /// `Member`, `Archive`, `Digest`, `Storage`, `Cancelled`.
     pub fn unpack(&self, goal: &Goal, job: &Job) -> Result<()> {
-        let course =
-            Course { job: job.clone(), failure: Mutex::default(), has_failed: AtomicBool::new(false) };
+        let course = Course::new(job);
         std::thread::scope(|scope| {
             if let Some((algorithm, value)) = &goal.digest {
                 let course = &course;
@@ -283,6 +269,10 @@ pub(crate) struct Course {
 }
 
 impl Course {
+    pub(crate) fn new(job: &Job) -> Self {
+        Self { job: job.clone(), failure: Mutex::default(), has_failed: AtomicBool::new(false) }
+    }
+
     pub(crate) fn note(&self, result: Result<()>) {
         if let Err(error) = result {
             let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -308,7 +298,7 @@ impl Course {
         &self.job
     }
 
-    fn outcome(self) -> Result<()> {
+    pub(crate) fn outcome(self) -> Result<()> {
         self.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn unpack(archive: &LocalArchive, goal: &Goal, course: &Course) {
     std::thread::scope(|scope| {
         let buffers = &buffers;
         // Its end of the channel goes with the thread, so that the parser hears of its end.
-        scope.spawn(move || course.note(read(archive, goal, course, buffers, &blocks_in)));
+        scope.spawn(move || course.note(read(archive, goal.workers, course, buffers, &blocks_in)));
         for _ in 0..goal.workers.max(1) {
             scope.spawn(|| write(&tasks_out, &goal.staging, course));
         }
@@ -67,9 +67,9 @@ pub(crate) fn unpack(archive: &LocalArchive, goal: &Goal, course: &Course) {
 }
 
 /// Decompresses into buffers; ends early when nobody wants them any more.
-fn read(
+pub(crate) fn read(
     archive: &LocalArchive,
-    goal: &Goal,
+    workers: usize,
     course: &Course,
     buffers: &Arc<Buffers>,
     blocks: &SyncSender<Bytes>,
@@ -87,7 +87,7 @@ fn read(
             reason: decode::reason(archive.format, error),
         }
     };
-    let mut decoded = decode::decode(archive.format, Source::new(archive, course), goal.workers)
+    let mut decoded = decode::decode(archive.format, Source::new(archive, course), workers)
         .map_err(|error| failed(&error))?;
     while let Some(mut buffer) = buffers.take(|| course.is_over()) {
         let mut filled = 0;

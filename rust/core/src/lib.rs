@@ -20,6 +20,7 @@ mod extract_tar;
 mod extract_zip;
 pub mod job;
 pub mod json;
+pub mod listing;
 pub mod manifest;
 pub mod metadata;
 pub mod name;
@@ -38,6 +39,8 @@ pub mod survey;
 pub mod tar;
 pub mod tar_header;
 pub mod unpack;
+pub mod untar;
+mod untar_local;
 mod window;
 pub mod zip;
 

@@ -33,6 +33,9 @@ pub const ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// What takes part in a pass.  One is made for each piece of the file; in the end they are merged into the
 /// first, in the order of the file.
+///
+/// Where a file has a key twice, which shows only in passing, the visitors so far are dropped, and a new one is
+/// shown the entries that count, one after the other.
 pub trait Visitor: Send {
     /// The fields it wants, at most [`FIELDS_MAX`]; [`Entry::field`] finds them by their place here.
     const FIELDS: &'static [&'static str];

@@ -7,7 +7,13 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
 
+use crate::error::Result;
+use crate::job::Job;
 use crate::name;
+use crate::zip::Directory;
+
+/// Or the reason why a name is not free.
+type Claimed<T> = std::result::Result<T, &'static str>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -43,7 +49,7 @@ impl Names {
     ///
     /// # Errors
     /// The reason why it is not free.
-    pub fn claim_file(&self, archive: u32, path: &str) -> Result<(), &'static str> {
+    pub fn claim_file(&self, archive: u32, path: &str) -> Claimed<()> {
         self.claim(archive, path, Kind::File)
     }
 
@@ -51,11 +57,37 @@ impl Names {
     ///
     /// # Errors
     /// The reason why it is not free.
-    pub fn claim_folder(&self, archive: u32, path: &str) -> Result<(), &'static str> {
+    pub fn claim_folder(&self, archive: u32, path: &str) -> Claimed<()> {
         self.claim(archive, path, Kind::Folder)
     }
 
-    fn claim(&self, archive: u32, path: &str, kind: Kind) -> Result<(), &'static str> {
+    /// Takes the names of all members of a zip for archive number `archive`.
+    ///
+    /// # Errors
+    /// `Member`, when one of them is not free; `Cancelled`.
+    pub fn claim_directory(&self, archive: u32, directory: &Directory, job: &Job) -> Result<()> {
+        for index in 0..directory.len() {
+            if index % 4096 == 0 {
+                job.check()?;
+            }
+            let entry = directory.entry(index);
+            let name = entry.name();
+            match name.strip_suffix('/') {
+                Some(folder) => self.claim_folder(archive, folder),
+                None => self.claim_file(archive, &name),
+            }
+            .map_err(|reason| directory.refuse_member(&entry, reason))?;
+        }
+        Ok(())
+    }
+
+    /// Gives back all names that archive number `archive` was the first to take: it starts anew.
+    pub fn forget(&self, archive: u32) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|_, claim| claim.archive != archive);
+    }
+
+    fn claim(&self, archive: u32, path: &str, kind: Kind) -> Claimed<()> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rest = path;
         while let Some((parent, _)) = rest.rsplit_once('/') {
@@ -74,7 +106,7 @@ impl Names {
         path: &str,
         kind: Kind,
         wanted: &str,
-    ) -> Result<Known, &'static str> {
+    ) -> Claimed<Known> {
         let spelling = self.state.hash_one(path);
         let key = if self.portable { self.state.hash_one(name::folded(path).as_ref()) } else { spelling };
         let claim = match seen.entry(key) {

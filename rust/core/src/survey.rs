@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
@@ -32,12 +33,12 @@ pub struct Survey {
 ///
 /// # Errors
 /// `Storage` when the manifest cannot be read or a record not be written; `Cancelled`.
-pub fn survey(
+pub fn survey<S: BuildHasher>(
     directory: &Directory,
     members: &[usize],
     target: &Path,
     manifest: Option<&Path>,
-    damaged: &HashSet<String>,
+    damaged: &HashSet<String, S>,
     records: &Path,
     job: &Job,
 ) -> Result<Survey> {

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::name;
 use crate::names::Names;
@@ -13,13 +15,17 @@ use crate::tar_header::{
     self as header, BLOCK_BYTES, Block, Header, Kind, OCTAL_SIZE_MAX, Records, until_nul,
 };
 
+mod saved;
+pub use saved::SavedReader;
+
 /// GNU's long names are longer than any file system takes long before this.
 const LONG_NAME_BYTES_MAX: u64 = 1 << 16;
 /// PAX records hold extended attributes as well, of up to 64 KiB each.
 const RECORDS_BYTES_MAX: u64 = 1 << 20;
 
 /// A file or directory; `offset` is that of its header in the (uncompressed) tar.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Member {
     pub name: String,
     pub bytes: u64,
@@ -65,7 +71,8 @@ pub struct Reader {
     is_sized: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Pending {
     start: Option<u64>,
     name: Option<Vec<u8>>,
@@ -73,7 +80,7 @@ struct Pending {
     records: Option<Records>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum State {
     Header,
     Extension {
@@ -207,6 +214,14 @@ impl Reader {
             members: self.members,
             unpacked_bytes: self.unpacked_bytes,
         })
+    }
+
+    /// The file whose data, or whose end, come next, and how many of its bytes have passed.
+    #[must_use]
+    pub fn in_file(&self) -> Option<(&str, u64)> {
+        let State::Data { left, .. } = self.state else { return None };
+        let member = self.current.as_ref()?;
+        Some((&member.name, member.bytes.saturating_sub(left)))
     }
 
     #[must_use]

@@ -1,6 +1,9 @@
 //! One 512-byte block of a tar that describes what follows (POSIX.1-2017, `pax`; GNU tar's manual, "Basic
 //! Tar Format"), and the records of a PAX header.
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 pub const BLOCK_BYTES: usize = 512;
 pub type Block = [u8; BLOCK_BYTES];
 
@@ -64,6 +67,28 @@ pub fn parse(block: &Block) -> Result<Header, &'static str> {
     Ok(Header { kind, name, bytes })
 }
 
+/// Only a header that describes the next one is ever saved in its middle.
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(match self {
+            Self::LongName => b'L',
+            Self::LongLink => b'K',
+            Self::Records => b'x',
+            Self::GlobalRecords => b'g',
+            Self::File | Self::Directory | Self::Refused(_) => b'?',
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match kind_of(u8::deserialize(deserializer)?, false) {
+            kind @ (Self::LongName | Self::LongLink | Self::Records | Self::GlobalRecords) => Ok(kind),
+            _ => Err(D::Error::custom("not a header that describes the next one")),
+        }
+    }
+}
+
 fn kind_of(flag: u8, ends_in_slash: bool) -> Kind {
     match flag {
         // Before there was a flag for directories, a slash at the end told them apart.
@@ -121,7 +146,8 @@ pub fn until_nul(field: &[u8]) -> &[u8] {
 }
 
 /// What PAX records say of one member.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Records {
     pub path: Option<Vec<u8>>,
     pub bytes: Option<u64>,

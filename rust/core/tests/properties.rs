@@ -68,6 +68,11 @@ proptest! {
     }
 
     #[test]
+    fn metadata_file(changes in changes()) {
+        bodies::metadata::metadata_file(&changed(bodies::metadata::SAMPLE.as_bytes().to_vec(), &changes));
+    }
+
+    #[test]
     fn stream_resume(data in vec(any::<u8>(), 0..40)) {
         bodies::stream_resume(&data);
     }
@@ -75,6 +80,11 @@ proptest! {
     #[test]
     fn saved_state(data in vec(any::<u8>(), 0..40)) {
         bodies::saved_state(&data);
+    }
+
+    #[test]
+    fn saved_untar(data in vec(any::<u8>(), 0..40)) {
+        bodies::tar::saved_untar(&data);
     }
 }
 
@@ -107,12 +117,14 @@ fn write_seeds() {
     for seed in 0..6 {
         write("whole_archive", seed, &[&[seed][..], &maker::sample()].concat());
         write("stream_resume", seed, &[0, seed, 37, 1, 0, 3, 0, 20, 0, 65]);
+        write("saved_untar", seed, &[seed, 99, 1, 0, seed, 0, 48]);
         write("saved_state", seed, &[seed & 1, seed & 2, 1, 5, seed, 1, 0, 2, 0, 9, 0, 48]);
     }
     for (number, method) in (0..).zip([0, 8, 93]) {
         let data = maker::compressed(method, &maker::pattern(700));
         write("member_data", number, &[&[0, number, 0, 1][..], &data].concat());
     }
+    write("metadata_file", 0, bodies::metadata::SAMPLE.as_bytes());
     for seals in 0..2 {
         write("tar_reader", seals, &[&[2, 0, seals][..], &bodies::tar::sample()].concat());
     }

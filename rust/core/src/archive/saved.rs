@@ -5,11 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Archive, Rewind, Spec, StreamSlot, UNKNOWN_BYTES};
+use super::{Archive, Rewind, Spec, StreamSlot, UNKNOWN_BYTES, UntarSlot};
 use crate::digest::{Algorithm, Hasher, hex, read_on, unhex};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::stream::{SavedStream, Stream};
+use crate::untar::{SavedUntar, Untar, UntarSpec};
 
 /// Version of the saved state; another one is refused, and the archive starts anew.
 const STATE_VERSION: u32 = 2;
@@ -20,6 +21,11 @@ const MARKS: u64 = 64;
 const MARK_LEAST_BYTES: u64 = 1 << 20;
 /// Distance of the marks where the size is unknown.
 const MARK_UNKNOWN_BYTES: u64 = 256 << 20;
+
+/// How many places of a tar can be gone back to at most: what a power cut costs is one part in so many.
+const CHECKPOINTS: u64 = 16;
+/// Closer ones are not worth their kilobyte in the journal.
+const CHECKPOINT_LEAST_BYTES: u64 = 4 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,9 +40,25 @@ pub(super) struct Saved {
     marks: Vec<Mark>,
     stream: Option<SavedStream>,
     rewind: Option<SavedDigest>,
+    /// Of what has no directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    untar: Option<SavedUntar>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    checkpoints: Vec<Checkpoint>,
+    /// How far it went back to one of these.
+    #[serde(skip)]
+    went_back: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A place in a tar that unpacking can begin at again, with the digest there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Checkpoint {
+    untar: SavedUntar,
+    digest: Option<SavedDigest>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedDigest {
     algorithm: String,
@@ -78,6 +100,50 @@ impl Saved {
     }
 }
 
+impl Saved {
+    /// Goes on with a tar where it was; where what is there is not as it was left, at the last checkpoint before
+    /// that.
+    pub(super) fn take_up_untar(
+        &mut self,
+        name: &str,
+        total: Option<u64>,
+        spec: &UntarSpec,
+        thorough: bool,
+        job: &Job,
+    ) -> Result<Untar> {
+        let fitting = self.untar.clone().filter(|untar| untar.position == self.passed);
+        let saved = fitting
+            .ok_or_else(|| Error::Unusable(format!("{name}: its saved state is not one of unpacking")))?;
+        let listing_bytes = saved.listing_bytes();
+        let reason = match Untar::resume(name, total, spec, saved, thorough, job) {
+            Err(Error::Unusable(reason)) => reason,
+            other => return other,
+        };
+        let sound_bytes = spec.sound_bytes(listing_bytes, thorough, job)?;
+        let reached = self.digest.as_ref().map_or(self.passed, |digest| digest.position);
+        while let Some(checkpoint) = self.checkpoints.pop() {
+            let untar = checkpoint.untar.clone();
+            if untar.position > reached || untar.listing_bytes() > sound_bytes {
+                continue;
+            }
+            match Untar::resume(name, total, spec, untar, thorough, job) {
+                Err(Error::Unusable(_)) => {}
+                Ok(resumed) => {
+                    self.passed = resumed.position;
+                    self.unpacked = resumed.files();
+                    self.went_back = reached - resumed.position;
+                    self.digest.clone_from(&checkpoint.digest);
+                    self.untar = Some(checkpoint.untar.clone());
+                    self.checkpoints.push(checkpoint);
+                    return Ok(resumed);
+                }
+                other => return other,
+            }
+        }
+        Err(Error::Unusable(reason))
+    }
+}
+
 impl SavedDigest {
     fn of(hasher: &Hasher, position: u64, algorithm: Algorithm) -> Self {
         Self { algorithm: algorithm.name().into(), position, state: hasher.export().map(|state| hex(&state)) }
@@ -113,6 +179,9 @@ impl Archive {
             rewind: self.rewind.as_ref().and_then(|rewind| {
                 Some(SavedDigest::of(rewind.hasher.as_ref()?, rewind.start, self.algorithm?))
             }),
+            untar: self.saved_untar.clone(),
+            checkpoints: self.checkpoints.clone(),
+            went_back: 0,
         };
         // A struct of numbers and strings always serialises.
         serde_json::to_string(&saved).unwrap_or_default()
@@ -133,6 +202,33 @@ impl Archive {
         }
     }
 
+    /// Notes a place to go back to, now and then.
+    pub(super) fn check_point(&mut self) {
+        // A part file has marks, and cannot be shortened to where nothing was proven.
+        let (Some(untar), None) = (&self.saved_untar, &self.file) else { return };
+        if self.pending.is_none() {
+            let apart = match self.total {
+                UNKNOWN_BYTES => MARK_UNKNOWN_BYTES,
+                total => (total / CHECKPOINTS).max(CHECKPOINT_LEAST_BYTES),
+            };
+            let last = self.checkpoints.last().map_or(0, |checkpoint| checkpoint.untar.position);
+            if untar.position < last.saturating_add(apart) {
+                return;
+            }
+            self.pending = Some(untar.clone());
+        }
+        let position = self.digest.as_ref().map(|digest| digest.position);
+        if let Some(pending) =
+            self.pending.take_if(|pending| position.is_none_or(|at| at >= pending.position))
+            && position.is_none_or(|at| at == pending.position)
+        {
+            let digest = self.digest.as_ref().zip(self.algorithm);
+            let digest =
+                digest.map(|(digest, algorithm)| SavedDigest::of(&digest.inner, digest.position, algorithm));
+            self.checkpoints.push(Checkpoint { untar: pending, digest });
+        }
+    }
+
     /// Takes up `saved`.  With `thorough` nothing on disk is believed that is not read and proven: the
     /// machine may have lost what it had not written yet.
     pub(super) fn restore(&mut self, saved: &Saved, thorough: bool, job: &Job) -> Result<()> {
@@ -145,7 +241,8 @@ impl Archive {
         self.restore_stream(saved, job)?;
         let frontier = self.frontier();
         let before = saved.digest.as_ref().map_or(saved.passed, |digest| digest.position);
-        self.lost = before.min(saved.file.unwrap_or(saved.passed)).saturating_sub(frontier);
+        self.lost = before.min(saved.file.unwrap_or(saved.passed)).saturating_sub(frontier) + saved.went_back;
+        self.checkpoints.clone_from(&saved.checkpoints);
         self.window = crate::window::Window::starting_at(frontier);
         self.arrived = frontier;
         self.announced = frontier;
@@ -208,7 +305,7 @@ impl Archive {
             file.inner.set_len(end).map_err(|source| Error::storage("write", &path, &source))?;
             file.position = end;
         }
-        if self.unpacking.is_none() {
+        if self.unpacking.is_none() && matches!(self.untar, UntarSlot::None) {
             self.passed = self.passed.min(end);
         }
         Ok(())

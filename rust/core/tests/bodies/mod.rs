@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, but not by their attribute")]
 
 pub mod maker;
+pub mod metadata;
 pub mod tar;
 
 use std::io::Read as _;
@@ -196,6 +197,7 @@ pub fn saved_state(data: &[u8]) {
             records: folder.path().join("records"),
             spool: folder.path().join("spool"),
         }),
+        untar: None,
         thorough: false,
         redo: None,
     };

@@ -3,13 +3,16 @@
 use std::io::{BufReader, Read as _};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fdf256_core::decode::{Format, decode};
 use fdf256_core::names::Names;
 use fdf256_core::policy::Policy;
+use fdf256_core::staging::Staging;
 use fdf256_core::tar::{Event, Reader};
-use fdf256_core::{Result, name};
+use fdf256_core::untar::{Untar, UntarSpec};
+use fdf256_core::{Error, Job, Result, listing, name};
 
-use super::Choices;
+use super::{Choices, overwritten};
 
 const BLOCK_BYTES: usize = 512;
 /// Enough to see how a decompressor ends; what it would still give is not what is tested.
@@ -95,7 +98,7 @@ pub fn decompressors(data: &[u8]) {
 /// A tar with every kind of header, without its end.
 pub fn sample() -> Vec<u8> {
     let long = format!("val/{}\0", "x".repeat(120));
-    let records = b"16 mtime=123456\n16 path=val/p.md\n";
+    let records = b"16 mtime=123456\n17 path=val/p.md\n";
     [
         member("./", b'5', b""),
         member("./train/", b'5', b""),
@@ -119,4 +122,50 @@ fn member(name: &str, flag: u8, data: &[u8]) -> Vec<u8> {
     tar.extend_from_slice(data);
     tar.resize(tar.len().next_multiple_of(BLOCK_BYTES), 0);
     tar
+}
+
+/// A tar's saved state, changed: refused as unusable, or taken up; and then it comes to an end, and what it is
+/// taken up from unchanged becomes what it would have become.
+pub fn saved_untar(data: &[u8]) {
+    let mut choices = Choices(data);
+    let tar = sample();
+    let folder = tempfile::tempdir().unwrap();
+    let spec = UntarSpec {
+        staging: Arc::new(Staging::open(&folder.path().join("staging")).unwrap()),
+        records: folder.path().join("records"),
+        names: Arc::new(Names::new(true)),
+        number: 0,
+        policy: Policy::default(),
+        plain: None,
+    };
+    let job = Job::default();
+    let total = Some(tar.len() as u64);
+    let (first, rest) = tar.split_at(choices.below(tar.len() + 1));
+    let mut untar = Untar::begin("fuzz", total, &spec).unwrap();
+    untar.push(&[Bytes::copy_from_slice(first)], &job).unwrap();
+    let honest = serde_json::to_string(&untar.save()).unwrap();
+    drop(untar);
+    let saved = if choices.byte() & 1 == 0 { honest.clone() } else { overwritten(&honest, &mut choices) };
+    let Ok(parsed) = serde_json::from_str(&saved) else { return };
+    let mut untar = match Untar::resume("fuzz", total, &spec, parsed, true, &job) {
+        Ok(untar) => untar,
+        Err(Error::Unusable(_)) if saved != honest => return,
+        Err(error) => panic!("{error}: {saved}"),
+    };
+    let result = untar.push(&[Bytes::copy_from_slice(rest)], &job).and_then(|()| untar.finish());
+    match result {
+        Ok(()) => {
+            let listed = listing::read(&spec.records, u64::MAX).unwrap();
+            let wanted = files(&tar, tar.len()).unwrap();
+            let names: Vec<&String> =
+                listed.iter().filter(|line| line.sha256.is_some()).map(|line| &line.name).collect();
+            if saved == honest {
+                assert_eq!(names, wanted.iter().map(|(name, _)| name).collect::<Vec<_>>());
+            }
+            // Whoever changed it: the list tells what is there.
+            assert_eq!(listing::count_lost(&listed, &spec.staging, true, 1, &job).unwrap(), 0, "{saved}");
+        }
+        Err(Error::Member { .. } | Error::Archive { .. }) if saved != honest => {}
+        Err(error) => panic!("{error}: {saved}"),
+    }
 }

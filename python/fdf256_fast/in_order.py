@@ -1,0 +1,214 @@
+"""A file of which nothing is known beforehand: taken in order, over as many connections as its source allows.
+
+The first answer tells its size and whether there are ranges; the other connections join in then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from fdf256_fast.errors import Error, TransferError
+from fdf256_fast.retry import Transient, Unranged
+from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Validator
+from fdf256_fast.spans import Span
+from fdf256_fast.transfer import Feed, Flight, Transfer
+from fdf256_fast.workspace import file_size
+
+if TYPE_CHECKING:
+    from fdf256_fast._core import Engine
+    from fdf256_fast.client import Answer
+    from fdf256_fast.journal import Entry
+    from fdf256_fast.retry import Budget
+
+__all__ = ["InOrder", "final"]
+
+FIRST_SPAN_BYTES = 256 * 1024
+"""The first request asks for so much and learns the size from its answer; a small file is done then."""
+
+
+def final(error: TransferError) -> TransferError:
+    """``error`` as one that is not tried again."""
+    return TransferError(error.message, url=error.url) if isinstance(error, Transient) else error
+
+
+class InOrder:
+    """How such a file comes; what becomes of its bytes is up to ``_add``, which its owner has."""
+
+    _transfer: Transfer
+    _engine: Engine
+    _sources: Sources
+    _budget: Budget
+    _digest: tuple[str, str] | None
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._number: int | None = None
+        self._is_pieced = False
+        self._resumed = 0
+        self._downloaded = 0
+
+    def _known(self) -> Entry:
+        """Its entry in the journal."""
+        raise NotImplementedError
+
+    async def _add(self, total: int | None, saved: str | None) -> int:
+        """Tell the engine of it.  Raises ValueError when ``saved`` cannot be taken up."""
+        raise NotImplementedError
+
+    async def _forget(self, reason: str) -> None:
+        """Drop what is had of it."""
+        raise NotImplementedError
+
+    @property
+    def frontier(self) -> int:
+        """Bytes of it that are done with."""
+        raise NotImplementedError
+
+    async def _attempt(self) -> str | None:
+        state = self._known().state
+        if state is not None:
+            if self._known().doubtful:
+                self._transfer.tell(f"{self._label}: reading what is there, to see whether it is still sound")
+            try:
+                number = await self._add(self._known().total, state)
+            except ValueError as error:
+                await self._forget(str(error))
+            else:
+                self._known().doubtful = False
+                self._resumed = self.frontier
+                lost = self._engine.lost(number)
+                if lost:
+                    self._transfer.tell(f"{self._label}: {lost} bytes of it are gone and fetched again")
+                self._is_pieced = self._resumed > 0
+        computed = await self._transfer.ask(self._sources, self._budget, self._from)
+        if self._digest is None and self._is_pieced:
+            await self._transfer.ask(self._sources, self._budget, self._confirm)
+        return computed
+
+    async def _confirm(self, source: Source) -> None:
+        """Ask once more for one byte: the pieces are of one version if the last answer still names it."""
+        total = self._known().total
+        if source.path is None and total:
+            source.total = total
+            source.validator = source.validator or self._known().validators.get(source.name, Validator())
+            async with self._transfer.client.get(source, Span(total - 1, total)):
+                pass
+
+    async def _from(self, source: Source) -> str | None:
+        """Begin (or go on) with ``source``; the other connections join in once the size is known."""
+        total, frontier = self._known().total, self.frontier
+        if frontier == total:
+            return await self._serve_first(await self._begin(frontier, frontier), None, None)
+        if source.path is not None:
+            size = await file_size(source.path)
+            return await self._serve_first(await self._begin(size, frontier), None, None)
+        if self._number is not None:
+            source.total = total
+            source.validator = self._known().validators.get(source.name, Validator())
+            if frontier and not source.validator and self._digest is None:
+                raise OriginChanged(f"nothing tells whether {source.name} is still the file it was")
+        span = Span(frontier, frontier + FIRST_SPAN_BYTES)
+        if total is not None:
+            span = Span(frontier, min(span.end, total))
+        async with self._transfer.client.get(source, span, vouched=self._digest is not None) as answer:
+            self._known().source = source.name
+            if answer.span is None:
+                if source.gives_ranges:
+                    raise Unranged(f"{source.name} sends the whole file instead of a range", url=source.name)
+                return await self._stream_whole(source, answer)
+            if answer.span.end == source.total or await self._can_be_pieced(source):
+                feed = await self._begin(source.total or 0, answer.span.end)
+                self._known().validators[source.name] = source.validator
+                started = asyncio.get_running_loop().time()
+                flight = Flight(answer.span, source, started, answer.span.start)
+                return await self._serve_first(feed, flight, answer)
+        source.unranged = UNRANGED_MAX
+        return await self._from(source)
+
+    async def _can_be_pieced(self, source: Source) -> bool:
+        """Whether many answers can be put together to one file; False when only one answer will do."""
+        if source.total is None:
+            # The range came with "*" for the size; the last byte's own range tells it.
+            with contextlib.suppress(Unranged):
+                async with self._transfer.client.get(source, tail_bytes=1, vouched=self._digest is not None):
+                    pass
+        self._is_pieced = source.total is not None and (self._digest is not None or bool(source.validator))
+        if source.total is not None and not self._is_pieced:
+            self._transfer.tell(
+                f"{source.name} sends neither a strong ETag nor Last-Modified, so that a change could not be "
+                "noticed: it comes over one connection. With a digest it could come over many."
+            )
+        return self._is_pieced
+
+    async def _begin(self, total: int, cursor: int) -> Feed:
+        if self._number is None:
+            await self._add(total, None)
+        elif self._known().total is None and self._digest is not None:
+            # A stream without a size broke off; now that the size is known, the digest will do the rest.
+            self._known().total = total
+            self._engine.set_total(self._number, total)
+        elif total != self._known().total:
+            raise OriginChanged(f"{self._label}: it has {total} bytes now")
+        return self._feed_at(total, cursor)
+
+    async def _stream_whole(self, source: Source, answer: Answer) -> str | None:
+        """The server sends the whole file: nothing that is here can be used."""
+        if self._number is not None:
+            if answer.total != self._known().total or not (self._digest or source.validator):
+                raise OriginChanged(f"{source.name} gives no ranges any more")
+            # The same file, all of it once more: what is here already is passed over.
+            number = self._number
+        else:
+            number = await self._add(answer.total, None)
+        self._known().validators[source.name] = source.validator
+        feed = self._feed_at(answer.total or 0, 0)
+        feed.end = 0
+        self._transfer.add(feed)
+        try:
+            await self._transfer.stream(feed, answer, source)
+            return await feed.done
+        except BaseException:
+            if not source.validator and self._digest is None:
+                self._engine.abandon(number)
+                self._number = None
+            raise
+        finally:
+            self._downloaded += feed.downloaded
+            self._transfer.remove(feed)
+
+    async def _serve_first(self, feed: Feed, flight: Flight | None, answer: Answer | None) -> str | None:
+        """Let the connections have ``feed``; the answer that is open already is the first of them."""
+        if flight is not None:
+            feed.flights.append(flight)
+        self._transfer.add(feed)
+        try:
+            if flight is not None and answer is not None:
+                try:
+                    await self._transfer.deliver(feed, flight, answer)
+                except Error:
+                    # The connections take over what did not come.
+                    feed.holes.append(Span(flight.position, flight.span.end))
+                finally:
+                    feed.flights.remove(flight)
+            return await feed.done
+        except Transient as error:
+            # The connections have spent the budget already; it is not to be spent again on the whole.
+            raise final(error) from error
+        finally:
+            self._downloaded += feed.downloaded
+            self._transfer.remove(feed)
+
+    def _feed_at(self, total: int, cursor: int) -> Feed:
+        assert self._number is not None
+        return Feed(
+            self._label,
+            self._number,
+            self._sources,
+            total,
+            cursor,
+            total,
+            self._budget,
+            vouched=self._digest is not None,
+        )
