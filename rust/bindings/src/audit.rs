@@ -15,7 +15,10 @@ use pyo3::types::PyBytes;
 use crate::Job;
 use crate::errors::to_python;
 
+/// Number, text and reason of a line that is none.
 type Told = (usize, String, String);
+/// Name and `algorithm:hex`.
+type Named = (OsString, String);
 
 fn text(bytes: &[u8]) -> &OsStr {
     OsStr::from_bytes(bytes)
@@ -45,7 +48,7 @@ pub(crate) fn parse_sums(
     algorithm: Option<&str>,
     is_sure: bool,
     lone_name: Option<OsString>,
-) -> PyResult<(Vec<(OsString, String)>, Vec<Told>)> {
+) -> PyResult<(Vec<Named>, Vec<Told>)> {
     py.detach(|| {
         let sums = Sums::parse(data, &reading(false, algorithm, is_sure, lone_name)?);
         let files = (0..sums.len())
