@@ -18,7 +18,7 @@ from fdf256_fast.workspace import Workspace
 if TYPE_CHECKING:
     from fdf256_fast.catalog import Catalog
     from fdf256_fast.client import ClientSession
-    from fdf256_fast.progress import Progress
+    from fdf256_fast.progress import ArchiveProgress, Progress
     from fdf256_fast.report import Report
 
 __all__ = ["Comparison", "compare"]
@@ -66,8 +66,17 @@ async def compare(
 class _Comparing(Run):
     """A run that ends where the fetching would begin."""
 
+    _is_over = False
     _good: tuple[str, ...] = ()
     _wrong: tuple[str, ...] = ()
+
+    @property
+    def archives(self) -> tuple[ArchiveProgress, ...]:
+        """What was read of each archive's files; nothing more is to come in the end."""
+        found = super().archives
+        if not self._is_over:
+            return found
+        return tuple(replace(one, size=one.arrived, members=one.unpacked, state="done") for one in found)
 
     async def compare(self, session: ClientSession | None) -> Comparison:
         report = await self.run(session)
@@ -94,6 +103,7 @@ class _Comparing(Run):
         await all_of((run.prepare() for run in self.runs), hint="")
         parts = [run for run in self.runs if isinstance(run, PartRun)]
         await all_of((part.settle(self.options.selection.wants) for part in parts), hint="")
+        self._is_over = True
         good, wrong = [], []
         for part in parts:
             here, not_here = await part.found()

@@ -11,6 +11,7 @@ import contextlib
 import os
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from fdf256_fast._core import Staging
@@ -27,7 +28,6 @@ from fdf256_fast.watch import in_job, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from fdf256_fast._core import Directory
     from fdf256_fast.catalog import Archive
@@ -440,8 +440,17 @@ class PartRun(ArchiveRun):
         spare, staging = self._shared.workspace.spare(self.key), self._shared.workspace.staging(self.key)
         with storing("move", spare):
             _move_files(spare, staging, lambda _: True)
-            for path in self._tree.forgotten:
-                (staging / path).unlink(missing_ok=True)
+        with storing("remove", staging):
+            _remove_files(staging, self._tree.forgotten)
+
+
+def _remove_files(folder: Path, forgotten: frozenset[str]) -> None:
+    """Remove what is forgotten, however its number is written."""
+    for inside, _, names in os.walk(folder) if forgotten else ():
+        for name in names:
+            path = Path(inside, name)
+            if is_forgotten(path.relative_to(folder).as_posix(), forgotten):
+                path.unlink()
 
 
 def _move_files(source: Path, goal: Path, chosen: Wants) -> None:

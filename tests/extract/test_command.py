@@ -49,6 +49,9 @@ async def test_the_command_prints_one_object_and_leaves_no_workspace(archive: Pa
             "verified": "crc32",
             "url": str(archive),
             "members": len(MEMBERS),
+            "bytes_to_fetch": 0,
+            "requests": 0,
+            "adopted": 0,
         }
     ]
     assert result.report["ok"] is True
