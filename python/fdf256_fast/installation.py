@@ -19,21 +19,19 @@ from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
 from fdf256_fast.durable import storing
 from fdf256_fast.errors import Error, StorageError, UsageError
+from fdf256_fast.finishing import drop_strangers, finish_publishing, finished_journal
 from fdf256_fast.forgetting import finish
 from fdf256_fast.forgotten import read_forgotten
 from fdf256_fast.in_order_run import Company, InOrderRun, check_selection, without_digest
-from fdf256_fast.journal import Journal, read_journal, write_journal, write_journal_now
+from fdf256_fast.journal import Journal, write_journal, write_journal_now
 from fdf256_fast.limits import Limits
-from fdf256_fast.part_run import PartRun, Tree, archive_of, part_key
+from fdf256_fast.part_run import PartRun, Tree, part_key
 from fdf256_fast.progress import ArchiveProgress, MessagesOnly, Progress
-from fdf256_fast.publish import check_way, publish
+from fdf256_fast.publish import check_way
 from fdf256_fast.record import (
     add_old_lines,
     already_installed,
-    count_lines,
-    missing_file,
     read_record,
-    write_record,
 )
 from fdf256_fast.report import Report
 from fdf256_fast.selection import Ids, Image, Selection, image_of
@@ -186,8 +184,8 @@ async def install_catalog(
             await stack.enter_async_context(workspace.locked())
             # What a call of `forget` did not come to.
             await in_thread(finish, workspace)
-            journal = await _finished_journal(workspace, progress)
-            await in_thread(_drop_strangers, workspace, journal, catalog)
+            journal = await finished_journal(workspace, progress)
+            await in_thread(drop_strangers, workspace, journal, catalog)
             done = None
             if options.redo is None:
                 done = await in_thread(
@@ -472,7 +470,7 @@ class Run:
             raise
         async with self._saving:
             self._is_published = True
-        files = await in_thread(_finish_publishing, self._workspace, self._journal, self._catalog)
+        files = await in_thread(finish_publishing, self._workspace, self._journal, self._catalog)
         if not self.options.keep_workspace:
             await in_thread(self._workspace.remove)
             return files
@@ -554,97 +552,6 @@ def _on_mirror(mirror: str, file_name: str) -> Source | None:
         raise UsageError(f"--mirror {mirror}: no such folder")
     path = base.path / file_name
     return Source.parse(str(path)) if path.is_file() else None
-
-
-# ---- publishing --------------------------------------------------------------------------------------
-
-
-async def _finished_journal(workspace: Workspace, progress: Progress) -> Journal:
-    """The journal, after what an earlier run was publishing is published."""
-    journal = await read_journal(workspace.journal)
-    if journal.problem:
-        progress.message(f"{journal.problem}: starting anew")
-        await in_thread(workspace.clean)
-    for name in journal.damaged:
-        progress.message(f"{workspace.journal}: what it says of {name!r} is damaged and not used")
-    if journal.publishing:
-        await in_thread(check_way, workspace, journal.publishing)
-        problem = await in_thread(_take_up_publishing, workspace, journal)
-        if problem:
-            progress.message(problem)
-    if not journal.entries:
-        # Of a run that ended while it tidied up.
-        await in_thread(workspace.clean)
-    return Journal(entries=journal.entries)
-
-
-def _take_up_publishing(workspace: Workspace, journal: Journal) -> str:
-    """Finish what an earlier run was publishing; returns what was wrong with it, or nothing."""
-    if not (workspace.next_manifest.exists() or workspace.manifest.exists()):
-        return "The manifest of what was to be published is gone: what is missing is fetched again."
-    publish(workspace, journal.publishing)
-    if workspace.next_manifest.exists():
-        with storing("finish", workspace.manifest):
-            workspace.next_manifest.replace(workspace.manifest)
-    with storing("read", workspace.manifest):
-        missing = missing_file(workspace)
-    if missing is not None:
-        return f"{missing} was to be published and is gone: what is missing is fetched again."
-    _finish_publishing(workspace, journal)
-    return ""
-
-
-def _drop_strangers(workspace: Workspace, journal: Journal, catalog: Catalog) -> None:
-    """Forget archives that the catalog does not have: nobody will ever finish them."""
-    known = {archive.name for archive in catalog.archives}
-    for key in [key for key in journal.entries if archive_of(key) not in known]:
-        entry = journal.entries.pop(key)
-        workspace.forget_archive(key, _file_name(entry.identity))
-
-
-def _file_name(identity: str) -> str:
-    """The file name in an identity; it becomes a path, and so must not lead anywhere."""
-    return Path(identity.partition(" ")[0]).name or "none"
-
-
-def _finish_publishing(workspace: Workspace, journal: Journal, catalog: Catalog | None = None) -> int:
-    """Move what the journal says is verified, record it, and drop what only its transfer needed.
-
-    Returns how many files the manifest has.  Progress of archives that are not published stays, and so does
-    what an earlier call wanted of an archive and this one does not.
-    """
-    publish(workspace, journal.publishing)
-    with storing("finish", workspace.target):
-        if workspace.next_manifest.exists():
-            workspace.next_manifest.replace(workspace.manifest)
-    files = count_lines(workspace.manifest)
-    entries = {archive_of(key): journal.entries[key] for key in journal.publishing}
-    write_record(workspace, entries, files, catalog.reference if catalog is not None else "")
-    # What the journal knows must not go before the renames are sure to stay.
-    sync_file_system(workspace.home)
-    for key in journal.publishing:
-        _drop_published(workspace, journal, key)
-    journal.publishing = []
-    with storing("finish", workspace.target):
-        if journal.entries:
-            write_journal_now(workspace.journal, journal)
-        else:
-            workspace.clean()
-    return files
-
-
-def _drop_published(workspace: Workspace, journal: Journal, key: str) -> None:
-    if workspace.spare(key).exists():
-        journal.entries[key].verified = ""
-        return
-    name, entry = archive_of(key), journal.entries.pop(key)
-    workspace.forget_archive(key, _file_name(entry.identity))
-    if entry.of is not None and entry.members != entry.of:
-        return
-    # All of the archive is there: what else was begun of it has no use any more.
-    for other in (name, part_key(name)):
-        if journal.entries.pop(other, None) is not None:
-            workspace.forget_archive(other, f"{name}.zip" if other == name else other)
 
 
 def _has_files(target: Path) -> bool:

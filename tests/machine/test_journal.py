@@ -238,7 +238,7 @@ async def test_a_lost_manifest_in_the_middle_of_publishing_is_not_the_end(
 
     async with Origin(site.folder) as origin:
         with monkeypatch.context() as patch:
-            patch.setattr("fdf256_fast.installation._finish_publishing", die)
+            patch.setattr("fdf256_fast.installation.finish_publishing", die)
             with pytest.raises(OSError, match="dead"):
                 await install(site.target, catalog=site.catalog(origin))
         (site.home / "SHA256SUMS.new").unlink()
