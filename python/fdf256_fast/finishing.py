@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fdf256_fast._core import sync_file_system
+from fdf256_fast._core import Job, sync_file_system
 from fdf256_fast.durable import storing
+from fdf256_fast.errors import StorageError
 from fdf256_fast.journal import Journal, read_journal, write_journal_now
 from fdf256_fast.part_run import archive_of, part_key
 from fdf256_fast.publish import check_way, publish
 from fdf256_fast.record import count_lines, missing_file, write_record
+from fdf256_fast.sizes import record_sizes
 from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
@@ -80,6 +83,9 @@ def finish_publishing(workspace: Workspace, journal: Journal, catalog: Catalog |
         if workspace.next_manifest.exists():
             workspace.next_manifest.replace(workspace.manifest)
     files = count_lines(workspace.manifest)
+    with contextlib.suppress(StorageError):
+        # Nobody needs them but a quick look, which does without.
+        record_sizes(workspace, Job(), workers=1)
     entries = {archive_of(key): journal.entries[key] for key in journal.publishing}
     write_record(workspace, entries, files, catalog.reference if catalog is not None else "")
     # What the journal knows must not go before the renames are sure to stay.

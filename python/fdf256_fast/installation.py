@@ -18,7 +18,7 @@ from fdf256_fast.archive_run import ArchiveRun, Shared
 from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
 from fdf256_fast.durable import storing
-from fdf256_fast.errors import Error, StorageError, UsageError
+from fdf256_fast.errors import Error, UsageError
 from fdf256_fast.finishing import drop_strangers, finish_publishing, finished_journal
 from fdf256_fast.forgetting import finish
 from fdf256_fast.forgotten import read_forgotten
@@ -35,11 +35,10 @@ from fdf256_fast.record import (
 )
 from fdf256_fast.report import Report
 from fdf256_fast.selection import Ids, Image, Selection, image_of
-from fdf256_fast.sizes import record_sizes
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.space import Need, check_space, explain_full
 from fdf256_fast.transfer import Transfer
-from fdf256_fast.watch import affordable, all_of, in_job, in_thread, watching
+from fdf256_fast.watch import affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -473,11 +472,6 @@ class Run:
         files = await in_thread(finish_publishing, self._workspace, self._journal, self._catalog)
         if not self.options.keep_workspace:
             await in_thread(self._workspace.remove)
-            return files
-        with contextlib.suppress(StorageError):
-            # Nobody needs them but a quick look, which does without.
-            job, workers = self._shared.job, self.options.limits.worker_threads
-            await in_job(job, record_sizes, self._workspace, job, workers)
         return files
 
     async def _synced(self) -> None:

@@ -170,8 +170,7 @@ class Scenario:
         if not self.has_workspace:
             assert not workspace.exists(), _listing(workspace)
             return
-        # Written after everything else, and of no use but for a quick look.
-        names = {path.name for path in workspace.iterdir()} | {"SIZES"}
+        names = {path.name for path in workspace.iterdir()}
         assert names == FINISHED | ({"archives"} if self.kept else set()), _listing(workspace)
         kept = workspace / "archives"
         assert {path.name: path.read_bytes() for path in kept.glob("*")} == dict(self.kept)

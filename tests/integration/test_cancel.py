@@ -71,14 +71,16 @@ async def test_a_run_cancelled_at_any_moment_leaves_no_thread_and_goes_on(
     check_installed(target, larger.tree)
 
 
-@pytest.mark.parametrize("step", ["publish", "write_manifest"])
+@pytest.mark.parametrize(
+    ("home", "step"), [("finishing", "publish"), ("installation", "write_manifest")], ids=lambda name: name
+)
 async def test_a_run_cancelled_at_its_end_leaves_no_thread_and_goes_on(
-    step: str, published: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: str, step: str, published: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = published["mixed"]
     target = tmp_path / "target"
     # By its name: as an attribute of the package it is the function.
-    module = importlib.import_module("fdf256_fast.installation")
+    module = importlib.import_module(f"fdf256_fast.{home}")
     original: Callable[..., object] = getattr(module, step)
     reached, over = threading.Event(), threading.Event()
 
