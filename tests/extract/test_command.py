@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,6 +193,7 @@ async def test_a_cancelled_call_leaves_nothing(kind: str, tmp_path: Path) -> Non
         write_zip(path, MANY)
     else:
         path.write_bytes(COMPRESSORS[kind](tar_of(MANY)))
+    cancelled = 0
     for turns in (0, 1, 2, 3, 5, 8, 13, 40):
         task = asyncio.create_task(fdf.extract_async(path, tmp_path / "out"))
         for _ in range(turns):
@@ -200,10 +202,14 @@ async def test_a_cancelled_call_leaves_nothing(kind: str, tmp_path: Path) -> Non
         try:
             await task
         except asyncio.CancelledError:
+            cancelled += 1
             assert [left.name for left in tmp_path.iterdir()] == ["many"]
         else:
-            pytest.fail("it was done before it was cancelled")
+            # On a fast machine the later ones come too late.
+            assert files_in(tmp_path / "out") == MANY
+            shutil.rmtree(tmp_path / "out")
         assert busy_threads() == []
+    assert cancelled >= 3
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])

@@ -316,15 +316,24 @@ async def test_a_cancelled_look_ends_at_once_and_leaves_nothing(tmp_path: Path) 
     target = make_tree(
         tmp_path / "target", {f"{number}.bin": bytes_of(40_000_000, number) for number in (1, 2)}
     )
-    for turns in (0, 1, 3, 10, 30):
+    cancelled = 0
+    for turns in (0, 1, 2, 3, 10, 30):
         task = asyncio.create_task(fdf.verify_async(target))
         for _ in range(turns):
             await asyncio.sleep(0.001)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        try:
             await task
+        except asyncio.CancelledError:
+            cancelled += 1
+            left = {path.name for path in (target / ".fdf256").iterdir()}
+            assert left == {"SHA256SUMS", "installed.json"}
+        else:
+            # On a fast machine the later ones come too late, and have written down the sizes.
+            (target / ".fdf256" / "SIZES").unlink()
+            (target / ".fdf256" / "lock").unlink(missing_ok=True)
         assert busy_threads() == []
-        assert {path.name for path in (target / ".fdf256").iterdir()} == {"SHA256SUMS", "installed.json"}
+    assert cancelled >= 3
 
 
 @pytest.mark.parametrize("workers", [1, 16])
