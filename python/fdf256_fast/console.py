@@ -718,7 +718,10 @@ def print_plan(report: Mapping[str, object], console: Console | None = None) -> 
     words = f"Would fetch {format_bytes(total('bytes_to_fetch'))} in {_counted(total('requests'), 'request')}"
     if None not in counts:
         words += f" for {_counted(int(_number(report.get('files'))), 'file')}"
-    words += f" {'into' if None in counts else 'in'} {report.get('target')}."
+    words += f" {'into' if None in counts else 'in'} {report.get('target')}"
+    if ends := _number(report.get("bytes_downloaded")):
+        words += f", besides the archives' ends, which were read for this ({format_bytes(ends)})"
+    words += "."
     if adopted := total("adopted"):
         words += f" {_counted(adopted, 'file')} of the right size lie there already and would be read first."
     out.print(Text(_printable(words, out.encoding)), soft_wrap=True)

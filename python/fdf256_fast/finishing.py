@@ -72,7 +72,7 @@ def _file_name(identity: str) -> str:
     return Path(identity.partition(" ")[0]).name or "none"
 
 
-def finish_publishing(workspace: Workspace, journal: Journal, catalog: Catalog | None = None) -> int:
+def finish_publishing(workspace: Workspace, journal: Journal) -> int:
     """Move what the journal says is verified, record it, and drop what only its transfer needed.
 
     Returns how many files the manifest has.  Progress of archives that are not published stays, and so does
@@ -87,7 +87,7 @@ def finish_publishing(workspace: Workspace, journal: Journal, catalog: Catalog |
         # Nobody needs them but a quick look, which does without.
         record_sizes(workspace, Job(), workers=1)
     entries = {archive_of(key): journal.entries[key] for key in journal.publishing}
-    write_record(workspace, entries, files, catalog.reference if catalog is not None else "")
+    write_record(workspace, entries, files, journal.catalog)
     # What the journal knows must not go before the renames are sure to stay.
     sync_file_system(workspace.home)
     for key in journal.publishing:

@@ -133,11 +133,34 @@ def paths_of(ids: Ids) -> Iterator[str]:
 
 
 async def paths_of_users(target: Path, users: tuple[str, ...]) -> frozenset[str]:
-    """The paths of all images of Flickr users, as the metadata in ``target`` have them."""
+    """The paths of all images of Flickr users, as the metadata in ``target`` have them.
+
+    Raises UsageError where a split's metadata are not there: images of theirs could come with it later.
+    """
     from fdf256_fast.search import search_user_async  # noqa: PLC0415 - only for this
 
+    await in_thread(check_folder, target)
+    absent = await in_thread(_absent_splits, target)
+    if absent:
+        raise UsageError(
+            f"the metadata of {' and '.join(absent)} are not in {target}, so nobody knows which images of "
+            "these users could come there later; nothing was changed",
+            hint=f"Fetch them: fdf256 download {target} --metadata-only (with --catalog, if it is not "
+            "FDF256), then run this again. Or name the images by --ids.",
+        )
     found = await search_user_async(target, users)
     return frozenset(path for image in found.images if (path := plain_path(image.path)) is not None)
+
+
+def _absent_splits(target: Path) -> list[str]:
+    """Splits whose metadata are not in ``target``, unless its dataset does not have them."""
+    from fdf256_fast.metadata import local_files  # noqa: PLC0415 - only for this
+
+    here = {file.split for file in local_files(target)}
+    record = read_record(Workspace.of(target))
+    if here and record is not None and all(archive.is_whole for archive in record.archives.values()):
+        return []
+    return [split for split in SPLITS if split not in here]
 
 
 async def forget_images(target: Path, wanted: Iterable[str], *, dry_run: bool = False) -> Forgotten:
@@ -174,6 +197,7 @@ def _forget(workspace: Workspace, wanted: frozenset[str], *, is_dry: bool = Fals
     work = _Removal(workspace, every, is_dry=is_dry)
     with storing("remove images in", workspace.target):
         work.clear()
+    work.rewrite_next()
     files = work.rewrite()
     there = {plain_path(one.path) for one in work.removed}
     return Forgotten(
@@ -203,6 +227,16 @@ class _Removal:
     paths: frozenset[str]
     is_dry: bool = False
     removed: list[Removed] = field(default_factory=list)
+
+    def rewrite_next(self) -> None:
+        """Take the lines out of a manifest that a killed run was about to publish.  Raises StorageError."""
+        path = self.workspace.next_manifest
+        with storing("read", path):
+            if self.is_dry or not path.exists():
+                return
+            lines = path.read_bytes().splitlines(keepends=True)
+        kept = b"".join(line for line in lines if not self._goes(line[66:]))
+        replace_file(path, kept)
 
     def clear(self) -> None:
         """Remove the files: of the tree, and of downloads that have not finished.  Raises OSError."""
@@ -276,8 +310,11 @@ class _Removal:
                 rest = b"".join(line for line in each if not self._goes(line.partition(b"  ")[2]))
                 write_sizes(workspace, after, rest)
         record = read_record(workspace)
-        if record is not None and record.files != len(kept):
-            write_archives(workspace, replace(record, files=len(kept)))
+        if record is not None:
+            # Fewer than the record knows: somebody let images in again, which the next download has to see.
+            known = max(record.forgotten, len(self.paths))
+            if (record.files, record.forgotten) != (len(kept), known):
+                write_archives(workspace, replace(record, files=len(kept), forgotten=known))
         sync_folder(workspace.home)
         return len(kept)
 

@@ -24,7 +24,7 @@ __all__ = ["is_forgotten", "plain_path", "read_forgotten", "write_forgotten"]
 def plain_path(path: str) -> str | None:
     """The path under which an image is recorded: without leading zeros.  None for what is no image."""
     image = image_of(path)
-    if image is None or not image.number.isprintable() or "\\" in image.number:
+    if image is None or not (image.number.isascii() and image.number.isdigit()):
         return None
     return f"{image.split}/images/{image.number}.png"
 

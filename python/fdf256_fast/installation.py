@@ -142,8 +142,8 @@ async def install(  # noqa: PLR0913 - the public call: each is a keyword that pe
         keep_archives=keep_archives,
         metadata_only=metadata_only,
         selection=Selection(
-            frozenset(splits),
-            frozenset(licenses),
+            frozenset([splits] if isinstance(splits, str) else splits),
+            frozenset([licenses] if isinstance(licenses, str) else licenses),
             None if ids is None else Ids.parse(ids, "ids"),
             sample,
             seed,
@@ -182,7 +182,9 @@ async def install_catalog(
                 workspace = Workspace(target, workspace.home / "fetch" / catalog.name)
             await stack.enter_async_context(workspace.locked())
             # What a call of `forget` did not come to.
-            await in_thread(finish, workspace)
+            removed = await in_thread(finish, workspace)
+            if removed:
+                progress.message(f"{len(removed)} forgotten images were there and are removed")
             journal = await finished_journal(workspace, progress)
             await in_thread(drop_strangers, workspace, journal, catalog)
             done = None
@@ -461,6 +463,8 @@ class Run:
         await in_thread(self._write_manifest)
         # The journal must not say that something can be published that a power cut may still take away.
         await self._synced()
+        # In a thread, since finding the working folder is a call of the system, too.
+        self._journal.catalog = await in_thread(lambda: self._catalog.reference)
         self._journal.publishing = names
         try:
             await self.save()
@@ -469,7 +473,7 @@ class Run:
             raise
         async with self._saving:
             self._is_published = True
-        files = await in_thread(finish_publishing, self._workspace, self._journal, self._catalog)
+        files = await in_thread(finish_publishing, self._workspace, self._journal)
         if not self.options.keep_workspace:
             await in_thread(self._workspace.remove)
         return files

@@ -76,6 +76,8 @@ class Journal:
     """
 
     publishing: list[str] = field(default_factory=list)
+    catalog: str = ""
+    """What those that are published belong to, for the record of what is installed."""
     entries: dict[str, Entry] = field(default_factory=dict)
     problem: str = ""
     """Why an existing journal could not be used at all, empty if it could or there was none."""
@@ -137,7 +139,9 @@ def journal_draft(path: Path) -> Path:
 
 def render(journal: Journal, boot: str) -> str:
     """The journal as text; ``boot`` is the present start of the machine."""
-    head = {"version": VERSION, "boot": boot, "publishing": journal.publishing}
+    head: dict[str, Any] = {"version": VERSION, "boot": boot, "publishing": journal.publishing}
+    if journal.catalog:
+        head["catalog"] = journal.catalog
     entries = {name: asdict(entry) for name, entry in journal.entries.items()}
     for name, values in entries.items():
         values["check"] = _check(name, values)
@@ -160,11 +164,14 @@ def _parse(raw: Any) -> Journal:
         else:
             journal.entries[name] = entry
     head = {key: raw.get(key) for key in ("version", "boot", "publishing")}
+    if "catalog" in raw:
+        head["catalog"] = raw["catalog"]
     publishing = head["publishing"]
     if raw.get("check") == _check("", head) and isinstance(publishing, list):
         known = all(isinstance(name, str) and name in journal.entries for name in publishing)
         if known and all(journal.entries[name].verified for name in publishing):
             journal.publishing = publishing
+            journal.catalog = str(head.get("catalog") or "")
         elif publishing:
             journal.damaged.append("the head")
     else:

@@ -307,7 +307,7 @@ selecting = _all_of(
         option(
             "--sample", type=click.IntRange(1), metavar="N", help="Only so many of them, chosen by --seed."
         ),
-        option("--seed", type=int, default=0, show_default=True, help="What --sample chooses by."),
+        option("--seed", type=int, help="What --sample chooses by.  [default: 0]"),
     ]
 )
 
@@ -318,12 +318,15 @@ def selection_of(arguments: dict[str, Any]) -> Selection:
 
     taken = arguments.pop
     splits, licenses, ids = taken("splits"), taken("licenses"), taken("ids")
+    sample, seed = taken("sample"), taken("seed")
+    if seed is not None and sample is None:
+        raise click.UsageError("--seed chooses what --sample takes: give --sample N as well")
     return Selection(
         frozenset(splits),
         frozenset(licenses),
         Ids.read(ids) if ids is not None else None,
-        taken("sample"),
-        taken("seed"),
+        sample,
+        seed or 0,
     )
 
 

@@ -14,15 +14,16 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from fdf256_fast.durable import replace_file, storing
+from fdf256_fast.forgotten import read_forgotten
 from fdf256_fast.report import ArchiveReport, Report
+from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from fdf256_fast.catalog import Archive
+    from fdf256_fast.catalog import Archive, Catalog
     from fdf256_fast.journal import Entry
-    from fdf256_fast.workspace import Workspace
 
 __all__ = [
     "Installed",
@@ -30,6 +31,7 @@ __all__ = [
     "add_old_lines",
     "already_installed",
     "count_lines",
+    "download_command",
     "missing_file",
     "read_record",
     "write_archives",
@@ -68,11 +70,15 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """``installed.json``: its archives by name, how many files the manifest has, and the catalog."""
+    """``installed.json``: its archives by name, how many files the manifest has, and the catalog.
+
+    ``forgotten`` is how many images are kept out, as far as this record knows.
+    """
 
     archives: dict[str, Installed]
     files: int
     catalog: str = ""
+    forgotten: int = 0
 
 
 # ---- the manifest ----------------------------------------------------------------------------------
@@ -116,7 +122,10 @@ def missing_file(workspace: Workspace) -> str | None:
 
 
 def write_record(workspace: Workspace, entries: Mapping[str, Entry], files: int, catalog: str = "") -> None:
-    """Bring ``installed.json`` up to date: ``entries`` by the archives' names.  Raises StorageError."""
+    """Bring ``installed.json`` up to date: ``entries`` by the archives' names.
+
+    Raises StorageError, and IntegrityError where the list of forgotten images is damaged.
+    """
     known = read_record(workspace)
     archives = dict(known.archives) if known is not None else {}
     for name, entry in entries.items():
@@ -133,7 +142,8 @@ def write_record(workspace: Workspace, entries: Mapping[str, Entry], files: int,
             entry.of,
             tuple(parts),
         )
-    write_archives(workspace, Record(archives, files, catalog or (known.catalog if known else "")))
+    catalog = catalog or (known.catalog if known else "")
+    write_archives(workspace, Record(archives, files, catalog, len(read_forgotten(workspace))))
 
 
 def write_archives(workspace: Workspace, record: Record) -> None:
@@ -143,6 +153,7 @@ def write_archives(workspace: Workspace, record: Record) -> None:
         "version": 1,
         "files": record.files,
         "catalog": record.catalog,
+        "forgotten": record.forgotten,
         # For people; nothing is decided by it.
         "installed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -158,11 +169,12 @@ def read_record(workspace: Workspace) -> Record | None:
             for name, values in record["archives"].items()
         }
         files, catalog = record["files"], record.get("catalog", "")
-        if record["version"] != 1 or type(files) is not int or not isinstance(catalog, str):
+        forgotten = record.get("forgotten", 0)
+        if record["version"] != 1 or {type(files), type(forgotten)} != {int} or not isinstance(catalog, str):
             return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return Record(archives, files, catalog) if all(map(_is_sound, archives.values())) else None
+    return Record(archives, files, catalog, forgotten) if all(map(_is_sound, archives.values())) else None
 
 
 def _is_sound(archive: Installed) -> bool:
@@ -173,12 +185,19 @@ def _is_sound(archive: Installed) -> bool:
     )
 
 
+def download_command(target: Path, catalog: Catalog | None = None) -> str:
+    """The command that makes ``target`` whole, as its user has to type it."""
+    record = read_record(Workspace.of(target))
+    name = catalog.reference if catalog is not None else (record.catalog if record is not None else "")
+    return f"fdf256 download {target}" + (f" --catalog {name}" if name not in {"", "fdf256"} else "")
+
+
 def already_installed(
     workspace: Workspace, archives: Sequence[Archive], token: str = "", *, keep_archives: bool = False
 ) -> Report | None:
     """The report of a target that is complete for the selection ``token``; None when something is to do."""
     record = read_record(workspace)
-    if record is None:
+    if record is None or record.forgotten != len(read_forgotten(workspace)):
         return None
     known = record.archives
     if any(

@@ -63,8 +63,9 @@ class Ids:
         every split.  Raises UsageError that names ``source`` and the line.
         """
         wanted = set()
-        for number, line in enumerate(lines, start=1):
-            text = line.partition("#")[0].strip()
+        # One text is one image, and not as many as it has characters; numbers will do as well.
+        for number, line in enumerate([lines] if isinstance(lines, str) else lines, start=1):
+            text = str(line).partition("#")[0].strip()
             if not text:
                 continue
             match = _ID.fullmatch(text)

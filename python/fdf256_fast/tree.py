@@ -12,10 +12,11 @@ from fdf256_fast._core import Audit, Job
 from fdf256_fast.auditing import Course, audited, check_folder, told
 from fdf256_fast.blocking import blocking
 from fdf256_fast.durable import storing
-from fdf256_fast.errors import Error, UsageError
+from fdf256_fast.errors import Error, TransferError, UsageError
 from fdf256_fast.forgotten import is_forgotten, read_forgotten
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import Progress
+from fdf256_fast.record import download_command, read_record
 from fdf256_fast.sizes import read_sizes, write_sizes
 from fdf256_fast.sums import BadLine
 from fdf256_fast.verification import Damaged, Verification
@@ -188,7 +189,19 @@ class _Look:
             tuple(BadLine(*problem) for problem in audit.problems),
             audit.problem_count,
             is_strict=self._checking.is_strict,
+            fault=self._fault(len(forgotten)),
         )
+
+    def _fault(self, forgotten: int) -> str:
+        """Lines that are gone are named by nothing but their number.
+
+        A call of ``forget`` that was killed may have taken lines out of it that the record still counts.
+        """
+        lines = len(self._manifest.splitlines())
+        record = read_record(self._workspace)
+        if record is not None and record.files != lines and record.forgotten == forgotten:
+            return f"the manifest has {lines:,} lines, and {record.files:,} files were installed"
+        return "" if lines else "the manifest is empty"
 
     async def _write_sizes(self, audit: Audit) -> None:
         # A help for the next --quick: where it cannot be written, or somebody is at work, it is not there.
@@ -255,21 +268,30 @@ async def verify_unlisted(target: Path, checking: Checking, progress: Progress) 
     from fdf256_fast.installation import Options  # noqa: PLC0415
     from fdf256_fast.repair import catalog_of  # noqa: PLC0415
 
+    download = await in_thread(download_command, target, checking.catalog)
     if checking.is_quick or checking.repairs:
         asked = "--repair" if checking.repairs else "--quick"
         raise UsageError(
             f"{asked} needs a manifest, and {target} has none",
-            hint=f"Run fdf256 download {target}: it takes over what is good there, fetches the rest, and "
-            "writes the manifest.",
+            hint=f"Run {download}: it takes over what is good there, fetches the rest, and writes the "
+            "manifest.",
         )
     if not await in_thread(_has_anything, target):
         raise UsageError(
-            f"cannot verify {target}: there is nothing in it",
-            hint=f"Run fdf256 download {target} to install the dataset there.",
+            f"cannot verify {target}: nothing is installed in it (yet)",
+            hint=f"Run {download} to install the dataset there, or to finish what was begun.",
         )
     catalog = checking.catalog if checking.catalog is not None else await in_thread(catalog_of, target)
     options = Options(mirrors=checking.mirrors, limits=checking.limits)
-    comparison = await compare(target, catalog, options, progress)
+    try:
+        comparison = await compare(target, catalog, options, progress)
+    except TransferError as error:
+        if checking.catalog is None:
+            error.hint = (
+                f"There is no manifest, and so the archives' ends are asked of {catalog.title}. If it is "
+                "another dataset, give --catalog; if you have the archives elsewhere, --mirror."
+            )
+        raise
     job = Job()
     everything = Audit(target, b"", is_manifest=True)
     await in_job(job, lambda: everything.run(job, 1, is_quick=True, is_closed=True, finds_extra=True))

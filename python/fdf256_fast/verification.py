@@ -55,6 +55,8 @@ class Verification:
     """Files that are not there, where that is no failure."""
     is_strict: bool = False
     is_manifest: bool = True
+    fault: str = ""
+    """What is wrong with the manifest as a whole."""
     repaired: int = 0
     bytes_downloaded: int = 0
 
@@ -85,6 +87,8 @@ class Verification:
             count = self.bad_line_count
             whose = "the manifest" if self.is_manifest else "the list"
             words.append(f"{count:,} {'line' if count == 1 else 'lines'} of {whose} cannot be used")
+        if self.fault:
+            words.append(self.fault)
         return ", ".join(words)
 
     @property
@@ -131,6 +135,7 @@ class Verification:
             "returned": list(self.returned),
             "bad_lines": [asdict(one) for one in self.bad_lines],
             "bad_line_count": self.bad_line_count,
+            "fault": self.fault,
             "ignored": self.ignored,
             "repaired": self.repaired,
             "bytes_downloaded": self.bytes_downloaded,

@@ -156,6 +156,16 @@ async def test_a_sample_is_the_same_each_time_and_grows(published: Publish, tmp_
     assert len(await images("e", 1000, 1)) == 100
 
 
+async def test_one_text_is_one_value(published: Publish, tmp_path: Path) -> None:
+    made = published["mixed"]
+    target = tmp_path / "target"
+    catalog = made.catalog(made.folder.as_uri())
+    await install(target, catalog=catalog, splits="train", ids="17")
+    assert [path for path in tree_of(target) if is_image(path)] == ["train/images/17.png"]
+    report = await install(tmp_path / "other", catalog=catalog, licenses="cc-by-2")
+    assert [archive.name for archive in report.archives] == ["metainfo", "cc-by-2"]
+
+
 async def test_selections_combine(published: Publish, tmp_path: Path) -> None:
     made = published["mixed"]
     target = tmp_path / "target"
@@ -412,6 +422,7 @@ async def test_many_small_members_far_apart_come_over_many_connections(tmp_path:
         (["--ids", "none.txt"], "none.txt"),
         (["--split", "test"], "test"),
         (["--sample", "0"], "0"),
+        (["--seed", "3"], "--sample"),
     ],
 )
 async def test_what_cannot_be_selected_is_named_with_status_2(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,6 @@ from fdf256_fast.origin import Origin
 from tests.integration.oracles import bytes_of, check_installed
 from tests.integration.runs import Recorder
 from tests.machine.sites import ALONE, Site, cut_off, make_site
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WRONG: list[Any] = [None, -1, 2**63, 10**30, 1.5, True, "", "../../x", [], ["../../x"], {}, {"a": []}]
 
@@ -226,6 +224,25 @@ async def test_a_damaged_manifest_is_not_believed(damage: str, tmp_path: Path) -
         assert not report.already_installed
     same = sorted(line for line in manifest.read_bytes().splitlines() if b"../" not in line)
     assert same == sorted(sound.splitlines())
+
+
+async def test_the_catalog_is_recorded_also_when_another_run_publishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(tmp_path)
+
+    def die(*_: object) -> int:
+        raise OSError("dead")
+
+    async with Origin(site.folder) as origin:
+        catalog = site.catalog(origin)
+        with monkeypatch.context() as patch:
+            patch.setattr("fdf256_fast.installation.finish_publishing", die)
+            with pytest.raises(OSError, match="dead"):
+                await install(site.target, catalog=catalog)
+        await install(site.target, catalog=catalog)
+    record = json.loads((site.home / "installed.json").read_text("utf-8"))
+    assert record["catalog"] == str(Path.cwd() / catalog.source)
 
 
 async def test_a_lost_manifest_in_the_middle_of_publishing_is_not_the_end(

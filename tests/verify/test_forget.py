@@ -285,3 +285,43 @@ async def test_the_manifest_keeps_lines_that_nobody_asked_about(target: Path) ->
     lines = manifest_of(target).read_bytes().splitlines()
     assert lines[-1] == b"\xff junk"
     assert len(lines) == len(FILES)
+
+
+async def test_users_are_not_forgotten_by_half(published: Publish, tmp_path: Path) -> None:
+    made, target = published["stored"], tmp_path / "target"
+    catalog = made.catalog(made.folder.as_uri())
+    await fdf.install(target, catalog=catalog, splits={"val"})
+    with pytest.raises(UsageError, match="metadata of train") as caught:
+        await fdf.forget_async(target, user_nsid="12345678@N00")
+    assert "--metadata-only" in caught.value.hint
+    assert not (target / ".fdf256/forgotten").exists()
+    await fdf.install(target, catalog=catalog, metadata_only=True)
+    done = await fdf.forget_async(target, user_nsid="12345678@N00")
+    await fdf.install(target, catalog=catalog)
+    gone = set(done.recorded)
+    assert any(path.startswith("train/") for path in gone)
+    assert not gone & tree_of(target).keys()
+
+
+async def test_an_image_is_let_in_again_when_its_line_is_removed(published: Publish, tmp_path: Path) -> None:
+    made, target = published["stored"], tmp_path / "target"
+    catalog = made.catalog(made.folder.as_uri())
+    await fdf.install(target, catalog=catalog)
+    await fdf.forget_async(target, ["train/1", "train/2"])
+    assert (await fdf.install(target, catalog=catalog)).already_installed
+    (target / ".fdf256/forgotten").write_text("train/images/2.png\n")
+    await fdf.install(target, catalog=catalog)
+    assert set(made.tree) - set(tree_of(target)) == {"train/images/2.png"}
+    assert (await fdf.install(target, catalog=catalog)).already_installed
+    check_manifest(target)
+
+
+async def test_a_typing_mistake_is_not_recorded(target: Path) -> None:
+    with pytest.raises(UsageError, match="'foo' is no image"):
+        await fdf.forget_async(target, ["foo"])
+    assert not (target / ".fdf256/forgotten").exists()
+
+
+async def test_a_text_is_one_image_and_not_its_characters(target: Path) -> None:
+    done = await fdf.forget_async(target, "train/17", dry_run=True)
+    assert done.recorded == ("train/images/17.png",)

@@ -129,5 +129,5 @@ async def test_a_repair_keeps_forgotten_images_out(published: Publish, tmp_path:
 
 
 async def test_an_empty_folder_is_no_tree(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing in it"):
+    with pytest.raises(UsageError, match="nothing is installed"):
         await fdf.verify_async(tmp_path)

@@ -112,7 +112,9 @@ def _heading(found: Survey) -> Iterable[str]:
     if found.forgotten:
         yield f"{found.forgotten:,} images are kept out, as was asked for (fdf256 forget)"
     if not found.archives:
-        yield "There is no record of where it came from: another tool made it. fdf256 download adopts it."
+        damaged = (Path(found.target) / ".fdf256" / "installed.json").exists()
+        why = "The record of where it came from is damaged" if damaged else "Another tool made it: no record"
+        yield f"{why}. fdf256 download (with the same --catalog) reads what is there and writes a new one."
     else:
         catalog = f" by the catalog {found.catalog}" if found.catalog else ""
         yield f"installed{catalog}, last change {found.installed or 'unknown'}: {found.files:,} files"

@@ -56,7 +56,7 @@ def verify(target: Path | None, sums: Path | None, **arguments: Any) -> None:
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         words = "What was fetched is kept." if arguments["repair"] else "Nothing was changed."
         raise Interrupted(words) from error
-    _show(found, common, repairs=arguments["repair"])
+    _show(found, common, arguments)
     if not found.ok:
         click.get_current_context().exit(IntegrityError.exit_status)
 
@@ -96,7 +96,7 @@ def _list(sums: Path, folder: Path | None, arguments: dict[str, Any], common: Co
     )
 
 
-def _show(found: Verification, common: Common, *, repairs: bool) -> None:
+def _show(found: Verification, common: Common, arguments: dict[str, Any]) -> None:
     if common.as_json:
         print_json(found.as_json())
         return
@@ -113,9 +113,24 @@ def _show(found: Verification, common: Common, *, repairs: bool) -> None:
         return
     if found.returned:
         click.echo(f"Images that were to be forgotten are there: fdf256 forget {found.target} removes them.")
-    if found.is_manifest and (found.missing or found.damaged):
-        if repairs:
-            click.echo("What is left could not be repaired: no archive has it, or something is in its way.")
-        else:
-            again = "download {}" if found.checked == "crc32" else "verify {} --repair"
-            click.echo(f"fdf256 {again.format(found.target)} fetches it again.")
+    if found.is_manifest:
+        _show_advice(found, arguments)
+
+
+def _show_advice(found: Verification, arguments: dict[str, Any]) -> None:
+    download = _download_command(found, arguments)
+    if found.fault or found.bad_line_count:
+        click.echo(f"{download} makes the manifest anew, and fetches only what is missing.")
+    elif (found.missing or found.damaged) and arguments["repair"]:
+        click.echo("What is left could not be repaired: no archive has it, or something is in its way.")
+    elif found.missing or found.damaged:
+        again = download if found.checked == "crc32" else f"fdf256 verify {found.target} --repair"
+        click.echo(f"{again} fetches it again.")
+
+
+def _download_command(found: Verification, arguments: dict[str, Any]) -> str:
+    from fdf256_fast.record import download_command
+
+    given = arguments["catalog"]
+    command = download_command(Path(found.target))
+    return f"fdf256 download {found.target} --catalog {given}" if given else command

@@ -108,6 +108,7 @@ impl<'a> Cursor<'a> {
             match self.peek() {
                 b'"' => break,
                 b'\\' => self.escape()?,
+                _ if self.at >= self.end() => return self.fault("a string that is not closed"),
                 _ => return self.fault("a control character in a string"),
             }
         }
