@@ -40,7 +40,9 @@ __all__ = [
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 SPLITS = ("train", "val")
-_ENDS = (signal.SIGTERM, signal.SIGHUP)
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""SIGINT too: asyncio's own handler raises KeyboardInterrupt at the second one, wherever the loop is just
+then; a callback that was under way is lost, and with it may be what somebody waits for without end."""
 
 
 class Interrupted(click.Abort):
