@@ -113,7 +113,7 @@ async def test_the_command_prints_tables_of_what_is_there_and_of_what_was_publis
     assert ["cc-by-2", "2", "of", "3", "2", "of", "3"] in lines
     assert ["all", "4", "of", "6", "4", "of", "6"] in lines
     assert "images: 4 of 6 in train" in result.stdout
-    assert "There is no record of where it came from" in result.stdout
+    assert "Another tool made it: no record" in result.stdout
 
 
 async def test_a_split_without_images_does_not_count_where_another_has_some(small: Path) -> None:
