@@ -102,14 +102,17 @@ def finish_publishing(workspace: Workspace, journal: Journal) -> int:
 
 
 def _drop_published(workspace: Workspace, journal: Journal, key: str) -> None:
-    if workspace.spare(key).exists():
-        journal.entries[key].verified = ""
+    name, entry = archive_of(key), journal.entries[key]
+    is_whole = entry.of is None or entry.members == entry.of
+    if workspace.spare(key).exists() and not is_whole:
+        entry.verified = ""
         return
-    name, entry = archive_of(key), journal.entries.pop(key)
+    del journal.entries[key]
     workspace.forget_archive(key, _file_name(entry.identity))
-    if entry.of is not None and entry.members != entry.of:
+    if not is_whole:
         return
     # All of the archive is there: what else was begun of it has no use any more.
     for other in (name, part_key(name)):
-        if journal.entries.pop(other, None) is not None:
-            workspace.forget_archive(other, f"{name}.zip" if other == name else other)
+        begun = journal.entries.pop(other, None)
+        if begun is not None:
+            workspace.forget_archive(other, _file_name(begun.identity))

@@ -99,6 +99,8 @@ class _Part:
     """Files of this archive in the target after the run."""
     images: frozenset[Image] = frozenset()
     """Those among the wanted files."""
+    staged: frozenset[str] = frozenset()
+    """Paths of the wanted files that come from staging, now or when they are fetched."""
 
 
 class PartRun(ArchiveRun):
@@ -195,12 +197,16 @@ class PartRun(ArchiveRun):
         """Nothing to bring up to date: the records are the state."""
 
     def set_aside(self) -> None:
-        """Move what lies in staging and is not wanted out of the way.  Raises StorageError."""
-        assert self.directory is not None
+        """Move all out of the way that lies in staging and is not this run's.  Raises StorageError.
+
+        That is what an earlier call wanted, and also what it left half-written of files that have come into
+        the target by another way meanwhile: nobody has checked it.
+        """
+        assert self._part is not None
         staging = self._shared.workspace.staging(self.key)
-        spare = self._shared.workspace.spare(self.key)
+        spare, staged = self._shared.workspace.spare(self.key), self._part.staged
         with storing("move", spare):
-            _move_files(staging, spare, lambda path: not self._wants(path))
+            _move_files(staging, spare, lambda path: path not in staged)
 
     @property
     def frontier(self) -> int:
@@ -321,6 +327,7 @@ class PartRun(ArchiveRun):
             missing_bytes=sum(end - start for start, end in extents),
             members=len(had | wanted),
             images=frozenset(image for index in files if (image := image_of(names[index]))),
+            staged=frozenset(names[index] for index in rest),
         )
 
     @staticmethod

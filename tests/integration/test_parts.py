@@ -485,6 +485,25 @@ async def test_only_what_is_wrong_in_an_adopted_tree_is_fetched(larger: Publishe
     check_installed(target, larger.tree)
 
 
+async def test_what_a_killed_part_left_half_written_never_covers_a_good_file(
+    larger: Published, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    own = weight(larger, lambda path: path.startswith("train/"))
+    async with Origin(larger.folder, rate=larger.size) as origin:
+        catalog = larger.catalog(origin.url)
+        await cancelled(
+            lambda progress: install(target, catalog=catalog, splits={"train"}, progress=progress), own // 2
+        )
+        staged = sorted((target / WORKSPACE / "staging").glob("*/train/images/*.png"))
+        # As a kill leaves it: of the right size or not, and without what was to come.
+        staged[0].write_bytes(b"half")
+        staged[1].write_bytes(bytes(staged[1].stat().st_size))
+        await asyncio.to_thread(unpack, larger, target)
+        await install(target, catalog=catalog)
+    check_installed(target, larger.tree)
+
+
 async def test_a_part_adopts_what_it_wants_and_no_more(published: Publish, tmp_path: Path) -> None:
     made = published["mixed"]
     target = tmp_path / "target"
