@@ -374,29 +374,30 @@ class ArchiveRun:
         The state of the archive's digest stays as it is: a member whose record is there must become the
         very file that it was.
         """
-        workspace, name = self._shared.workspace, self.archive.name
-        staging = await in_thread(Staging, workspace.staging(self.key))
-        number = await in_thread(
-            partial(
-                self._shared.engine.add,
-                name,
-                directory.total,
-                self._shared.limits.memory_bytes,
-                unpack=(
-                    directory,
-                    staging,
-                    workspace.records(self.key),
-                    workspace.spool(f"{self.key}.again"),
-                ),
-                redo=self._again,
-            )
-        )
-        feed = self._feed(number, directory.total, cursor=directory.total, end=directory.total)
-        feed.fetch_again(join(directory.extents(self._again)))
-        await self._serve(feed)
+        spans = join(directory.extents(self._again))
+        await self._serve(await self._feed_of(directory, self._again, spans))
         self._again, self._again_bytes = [], 0
         self._entry.doubtful = False
         await self._shared.save()
+
+    async def _feed_of(self, directory: Directory, members: list[int], spans: list[Span]) -> Feed:
+        """A feed that unpacks ``members`` and nothing else, and asks for ``spans``."""
+        workspace, shared = self._shared.workspace, self._shared
+        staging = await in_thread(Staging, workspace.staging(self.key))
+        spool = workspace.spool(f"{self.key}.again")
+        number = await in_thread(
+            partial(
+                shared.engine.add,
+                self.archive.name,
+                directory.total,
+                shared.limits.memory_bytes,
+                unpack=(directory, staging, workspace.records(self.key), spool),
+                redo=members,
+            )
+        )
+        feed = self._feed(number, directory.total, cursor=directory.total, end=directory.total)
+        feed.fetch_again(spans)
+        return feed
 
     async def _add_unpacking(
         self,

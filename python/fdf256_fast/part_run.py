@@ -409,26 +409,12 @@ class PartRun(ArchiveRun):
         assert part is not None
         if not part.missing:
             return
-        workspace, shared = self._shared.workspace, self._shared
-        staging = await in_thread(Staging, workspace.staging(self.key))
-        unpack = (directory, staging, workspace.records(self.key), workspace.spool(self.key))
-        number = await in_thread(
-            partial(
-                shared.engine.add,
-                self.archive.name,
-                directory.total,
-                shared.limits.memory_bytes,
-                unpack=unpack,
-                redo=part.missing,
-            )
-        )
-        feed = self._feed(number, directory.total, cursor=directory.total, end=directory.total)
+        feed = await self._feed_of(directory, part.missing, part.spans)
         if self._local is not None:
             feed.sources = Sources([self._local])
-        feed.fetch_again(part.spans)
         tail, self._tail = self._tail, b""
-        shared.engine.write(number, directory.total - len(tail), tail)
-        self._number, self._feed_again = number, feed
+        self._shared.engine.write(feed.number, directory.total - len(tail), tail)
+        self._number, self._feed_again = feed.number, feed
         try:
             await self._serve(feed)
         except BaseException:
