@@ -24,7 +24,7 @@ use crate::job::Job;
 pub use crate::recheck::{Lost, Unpacked};
 use crate::slab::Pool;
 use crate::stream::Stream;
-use crate::unpack::{Scratch, unpack_member};
+use crate::unpack::{Scratch, Whole, unpack_together};
 use crate::untar::Untar;
 
 /// One step of an in-order consumer: long enough to make the lock invisible, short enough to cancel.
@@ -39,6 +39,10 @@ const LANE_PATIENCE: Duration = Duration::from_millis(40);
 const LANES: usize = 4;
 /// Below this much of what was received and is not done with, workers rather receive more.
 const READ_FIRST_BYTES: usize = 32 << 20;
+/// Members that a worker takes at once: enough for their SHA-256s to keep each other company, in a core's
+/// second-level cache all together, and so few that the others have some too.
+const BATCH_MEMBERS: usize = 16;
+const BATCH_BYTES: u64 = 512 << 10;
 /// Read size for archives that are on this machine already.
 const LOCAL_READ_BYTES: usize = 1 << 20;
 
@@ -110,8 +114,24 @@ enum Next {
     Task(Task),
 }
 
+/// A member whose bytes are all here.
+struct Complete {
+    archive: usize,
+    index: usize,
+    generation: u64,
+    unpacking: Arc<Unpacking>,
+    chunks: Vec<Bytes>,
+}
+
+impl Complete {
+    fn whole(&self) -> Whole<'_> {
+        let Unpacking { directory, staging, .. } = &*self.unpacking;
+        Whole { directory, index: self.index, chunks: &self.chunks, staging }
+    }
+}
+
 enum Task {
-    Member { archive: usize, index: usize, generation: u64, unpacking: Arc<Unpacking>, chunks: Vec<Bytes> },
+    Members(Vec<Complete>),
     File { archive: usize, work: Work<Arc<File>>, path: PathBuf },
     Digest(Vec<(usize, Work<Hasher>)>),
     BeginStream { archive: usize, index: usize, unpacking: Arc<Unpacking>, spool: PathBuf },
@@ -359,7 +379,7 @@ impl Shared {
     }
 
     fn run_worker(&self) {
-        let mut scratch = Scratch::default();
+        let mut scratches: Vec<Scratch> = (0..BATCH_MEMBERS).map(|_| Scratch::default()).collect();
         let intake = self.intake();
         while let Some(next) = self.next(intake.as_deref()) {
             let archive = match (&next, &intake) {
@@ -373,7 +393,7 @@ impl Shared {
                         intake.read(number, |archive, offset, data| self.write(archive, offset, &data));
                     }
                 }
-                Next::Task(task) => self.perform(task, &mut scratch),
+                Next::Task(task) => self.perform(task, &mut scratches),
             }));
             if let Err(panic) = done {
                 let text = panic
@@ -483,24 +503,9 @@ impl Shared {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn perform(&self, task: Task, scratch: &mut Scratch) {
+    fn perform(&self, task: Task, scratches: &mut [Scratch]) {
         match task {
-            Task::Member { archive, index, generation, unpacking, chunks } => {
-                let Unpacking { directory, staging, .. } = &*unpacking;
-                let result = unpack_member(directory, index, &chunks, staging, scratch, &self.job)
-                    .and_then(|sha256| unpacking.record(index, &sha256));
-                self.update(archive, |state| match result {
-                    Ok(()) => {
-                        state.member_done(index);
-                        Outcome::Going
-                    }
-                    Err(error @ Error::Member { .. }) if generation == state.generation => {
-                        Outcome::damaged(state.member_damaged(index), error)
-                    }
-                    Err(Error::Member { .. }) => Outcome::Going,
-                    Err(error) => Outcome::Failed(error),
-                });
-            }
+            Task::Members(batch) => self.perform_members(&batch, scratches),
             Task::File { archive, work, path } => {
                 let mut offset = work.start;
                 let result = work.chunks.iter().try_for_each(|chunk| {
@@ -541,6 +546,26 @@ impl Shared {
                     Err(error) => Outcome::Failed(error),
                 });
             }
+        }
+    }
+
+    fn perform_members(&self, batch: &[Complete], scratches: &mut [Scratch]) {
+        let members: Vec<Whole<'_>> = batch.iter().map(Complete::whole).collect();
+        let results = unpack_together(&members, scratches, &self.job);
+        for (&Complete { archive, index, generation, ref unpacking, .. }, result) in batch.iter().zip(results)
+        {
+            let result = result.and_then(|sha256| unpacking.record(index, &sha256));
+            self.update(archive, |state| match result {
+                Ok(()) => {
+                    state.member_done(index);
+                    Outcome::Going
+                }
+                Err(error @ Error::Member { .. }) if generation == state.generation => {
+                    Outcome::damaged(state.member_damaged(index), error)
+                }
+                Err(Error::Member { .. }) => Outcome::Going,
+                Err(error) => Outcome::Failed(error),
+            });
         }
     }
 
@@ -678,22 +703,21 @@ impl State {
     }
 
     fn member_task(&mut self) -> Option<Task> {
-        while let Some((archive, index)) = self.complete.pop_front() {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < BATCH_MEMBERS && bytes < BATCH_BYTES {
+            let Some((archive, index)) = self.complete.pop_front() else { break };
             let state = &self.archives[archive];
             if state.failed {
                 continue;
             }
             if let Some((unpacking, chunks)) = state.member_chunks(index) {
-                return Some(Task::Member {
-                    archive,
-                    index,
-                    generation: state.generation,
-                    unpacking,
-                    chunks,
-                });
+                let (start, end) = unpacking.directory.extent(index);
+                bytes += unpacking.directory.entry(index).bytes.max(end - start);
+                batch.push(Complete { archive, index, generation: state.generation, unpacking, chunks });
             }
         }
-        None
+        (!batch.is_empty()).then_some(Task::Members(batch))
     }
 
     fn in_order_task(&mut self, least: u64) -> Option<Task> {
@@ -759,11 +783,11 @@ impl State {
 impl Task {
     fn archive(&self) -> usize {
         match self {
-            Self::Member { archive, .. }
-            | Self::File { archive, .. }
+            Self::File { archive, .. }
             | Self::BeginStream { archive, .. }
             | Self::Stream { archive, .. }
             | Self::Untar { archive, .. } => *archive,
+            Self::Members(batch) => batch.first().map_or(0, |member| member.archive),
             Self::Digest(batch) => batch.first().map_or(0, |(archive, _)| *archive),
         }
     }

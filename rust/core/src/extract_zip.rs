@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::error::Result;
 use crate::extract::{Course, Goal, LocalArchive, READ_BYTES};
-use crate::unpack::{Scratch, Unpacker, unpack_member};
+use crate::unpack::{Scratch, Unpacker, Whole, unpack_member};
 use crate::zip::{Directory, HEADER_BYTES, TRAILER_BYTES};
 
 /// Extents up to this size are read whole; larger members pass through block by block.
@@ -114,14 +114,9 @@ impl<'a> Worker<'a> {
             let (from, to) = self.directory.extent(index);
             let within = |offset: u64| usize::try_from(offset - start).unwrap_or(usize::MAX);
             let extent = span.slice(within(from)..within(to));
-            unpack_member(
-                self.directory,
-                index,
-                &[extent],
-                &self.goal.staging,
-                &mut self.scratch,
-                self.course.job(),
-            )?;
+            let member =
+                Whole { directory: self.directory, index, chunks: &[extent], staging: &self.goal.staging };
+            unpack_member(member, &mut self.scratch, self.course.job())?;
             self.count(index);
         }
         Ok(span.try_into_mut().map(Vec::from).unwrap_or_default())
