@@ -42,7 +42,7 @@ const READ_FIRST_BYTES: usize = 32 << 20;
 /// Members that a worker takes at once: enough for their SHA-256s to keep each other company, in a core's
 /// second-level cache all together, and so few that the others have some too.
 const BATCH_MEMBERS: usize = 16;
-const BATCH_BYTES: u64 = 512 << 10;
+const BATCH_BYTES: u64 = 1600 << 10;
 /// Read size for archives that are on this machine already.
 const LOCAL_READ_BYTES: usize = 1 << 20;
 
