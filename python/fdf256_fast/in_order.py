@@ -128,6 +128,8 @@ class InOrder:
             span = Span(frontier, min(span.end, total))
         async with self._transfer.client.get(source, span, vouched=self._digest is not None) as answer:
             self._known().source = source.name
+            # Until the engine has been told of it, which takes a thread.
+            answer.hold()
             if answer.span is None:
                 if source.gives_ranges:
                     raise Unranged(f"{source.name} sends the whole file instead of a range", url=source.name)
