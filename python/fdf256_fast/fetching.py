@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from fdf256_fast._core import Job, hash_file
-from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.client import Client
 from fdf256_fast.durable import storing, sync_files
 from fdf256_fast.errors import DigestMismatch, Error, TransferError, UsageError
 from fdf256_fast.in_order import InOrder, final, first_span_bytes
-from fdf256_fast.installation import Options, install_catalog
 from fdf256_fast.journal import (
     Entry,
     Journal,
@@ -40,6 +38,7 @@ from fdf256_fast.watch import JOURNAL_SECONDS, affordable, all_of, in_job, in_th
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fdf256_fast.catalog import Digest
     from fdf256_fast.client import ClientSession
 
 __all__ = ["Wanted", "extract_url", "fetch", "fetch_files"]
@@ -98,6 +97,8 @@ async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that peop
         LockedError: another process fetches to the same path.
         UsageError: a bad argument.
     """
+    from fdf256_fast.catalog import Digest
+
     limits, progress = limits or Limits(), progress or Progress()
     parsed = Digest.parse(digest) if digest else None
     if extract:
@@ -130,6 +131,10 @@ async def extract_url(
     mirrors: Sequence[str] = (),
 ) -> Report:
     """Fetch an archive and unpack it into ``folder``, in one pass and without keeping it."""
+    # These take 50 ms to import, which a plain file need not wait for.
+    from fdf256_fast.catalog import Archive, Catalog
+    from fdf256_fast.installation import Options, install_catalog
+
     name = re.sub(r"[^A-Za-z0-9._-]", "_", file_name(url)).lstrip(".-") or "archive"
     archive = Archive(name[:100], "images", (url, *mirrors), digest)
     catalog = Catalog(name, name, (archive,), url)
