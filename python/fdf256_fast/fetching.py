@@ -167,10 +167,10 @@ async def fetch_files(
             client,
             Transfer(client, limits, progress.message) as transfer,
         ):
-            run = _Files(wanted, _Shared(transfer, limits, locks))
+            run = _Files(wanted, _Shared(transfer, limits, locks, places))
             async with watching(run, transfer, limits, progress):
                 try:
-                    await run.run(places)
+                    await run.run()
                 except Error as error:
                     error.report = run.report(started)
                     raise
@@ -191,12 +191,14 @@ def _places(limits: Limits) -> int:
 
 
 class _Shared:
-    """What the files of one call have in common."""
+    """What the files of one call have in common; ``places`` is how many of them may be under way."""
 
-    def __init__(self, transfer: Transfer, limits: Limits, locks: Locks) -> None:
+    def __init__(self, transfer: Transfer, limits: Limits, locks: Locks, places: int) -> None:
         self.transfer = transfer
         self.limits = limits
         self.locks = locks
+        self.places = places
+        self.first_span_bytes = first_span_bytes(limits, places)
         self.connections = asyncio.Semaphore(limits.connections_start)
         self.folders: set[Path] = set()
         """Those that are there."""
@@ -218,7 +220,7 @@ class _Files:
         self._reports: dict[int, ArchiveReport] = {}
         self._done_bytes = 0
 
-    async def run(self, places: int) -> None:
+    async def run(self) -> None:
         waiting = iter(enumerate(self._wanted))
 
         async def work() -> None:
@@ -226,7 +228,7 @@ class _Files:
                 await self._one(number, wanted)
 
         await all_of(
-            (work() for _ in range(min(places, len(self._wanted)))),
+            (work() for _ in range(min(self._shared.places, len(self._wanted)))),
             hint="What arrived is kept: run the same command again to go on.",
         )
 
@@ -323,7 +325,7 @@ class _FileRun(InOrder):
         self._engine = shared.transfer.engine
         self._limits = shared.limits
         if not is_alone:
-            self._first_span_bytes = first_span_bytes(shared.limits)
+            self._first_span_bytes = shared.first_span_bytes
         self._sources = Sources(map(Source.parse, (wanted.url, *wanted.mirrors)))
         self._budget = Budget(shared.limits.retries)
         digest = wanted.digest

@@ -37,9 +37,12 @@ def final(error: TransferError) -> TransferError:
     return TransferError(error.message, url=error.url) if isinstance(error, Transient) else error
 
 
-def first_span_bytes(limits: Limits) -> int:
-    """How much to ask for first of one of many files; all of them together fit into the memory."""
-    share = int(limits.memory_bytes * AHEAD_MEMORY_SHARE / limits.connections_start)
+def first_span_bytes(limits: Limits, files: int) -> int:
+    """How much to ask for first of one of many files, of which ``files`` may have come and not be written.
+
+    All of them together fit into the memory.
+    """
+    share = int(limits.memory_bytes * AHEAD_MEMORY_SHARE / files)
     return max(FIRST_SPAN_BYTES, min(FIRST_SPAN_BYTES_MOST, share))
 
 
