@@ -395,9 +395,11 @@ impl Archive {
         self.digest_limit() == self.total || self.pending.is_some()
     }
 
-    /// The digest holds up the window.
+    /// The digest holds up the window, or the end of an archive for company that it has no use for.
     pub fn digest_urgent(&self) -> bool {
-        self.digest_ready().is_some_and(|ready| ready >= self.window_bytes / 4)
+        let shares_lanes = self.digest.as_ref().is_some_and(|digest| matches!(digest.inner, Hasher::Md5(_)));
+        let is_last = !shares_lanes && self.digest_at_end();
+        self.digest_ready().is_some_and(|ready| ready >= self.window_bytes / 4 || (is_last && ready > 0))
     }
 
     pub fn digest_active(&self) -> bool {

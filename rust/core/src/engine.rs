@@ -96,6 +96,8 @@ struct Shared {
 
 struct State {
     archives: Vec<Archive>,
+    /// Those with anything left to do, in ascending order: a run may have had thousands that are done with.
+    live: Vec<usize>,
     /// Members whose bytes are all here: archive and member number.
     complete: VecDeque<(usize, usize)>,
     events: VecDeque<Event>,
@@ -150,6 +152,7 @@ impl Engine {
             intake: Mutex::new(Intake::new().ok().map(Arc::new)),
             state: Mutex::new(State {
                 archives: Vec::new(),
+                live: Vec::new(),
                 complete: VecDeque::new(),
                 events: VecDeque::new(),
                 last_digest: Instant::now(),
@@ -184,6 +187,7 @@ impl Engine {
         let mut state = self.shared.lock();
         state.archives.push(archive);
         let number = state.archives.len() - 1;
+        state.live.push(number);
         // An empty or already complete archive gets no chunk that would wake anybody.
         self.shared.settle(&mut state, number);
         self.shared.wake_one(state);
@@ -278,7 +282,10 @@ impl Engine {
 
     /// Gives up `archive`: what arrives for it from now on is dropped, no event tells of it any more.
     pub fn abandon(&self, archive: usize) {
-        let window = self.shared.lock().archives[archive].abandon();
+        let mut state = self.shared.lock();
+        state.live.retain(|&other| other != archive);
+        let window = state.archives[archive].abandon();
+        drop(state);
         drop(window);
     }
 
@@ -649,6 +656,7 @@ impl Shared {
             match archive.verdict() {
                 Ok(digest) => {
                     archive.finished = true;
+                    state.live.retain(|&other| other != number);
                     state.events.push_back(Event::Finished { archive: number, digest });
                 }
                 Err(error) => state.fail(number, error),
@@ -685,8 +693,13 @@ impl State {
     fn fail(&mut self, number: usize, error: Error) {
         if !matches!(error, Error::Cancelled) && !self.archives[number].failed {
             self.archives[number].failed = true;
+            self.live.retain(|&other| other != number);
             self.events.push_back(Event::Failed { archive: number, error });
         }
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Archive> {
+        self.live.iter().map(|&number| &self.archives[number])
     }
 
     /// What to do next.  Consumers that must go in order come before members, since they free the window;
@@ -721,7 +734,8 @@ impl State {
     }
 
     fn in_order_task(&mut self, least: u64) -> Option<Task> {
-        for (number, archive) in self.archives.iter_mut().enumerate().filter(|(_, archive)| !archive.failed) {
+        for &number in &self.live {
+            let archive = &mut self.archives[number];
             if let Some(work) = archive.file_work(least, STEP_BYTES) {
                 return Some(Task::File { archive: number, work, path: archive.file_path.clone() });
             }
@@ -741,27 +755,26 @@ impl State {
 
     /// Whether the digests should run now: as many streams have bytes as share a kernel, or somebody waits.
     fn lanes_ready(&self) -> bool {
-        let active = self.archives.iter().filter(|archive| archive.digest_active()).count();
-        let full = self.archives.iter().filter(|archive| {
+        let active = self.live().filter(|archive| archive.digest_active()).count();
+        let full = self.live().filter(|archive| {
             archive
                 .digest_ready()
                 .is_some_and(|ready| ready >= LANE_LEAST_BYTES || (ready > 0 && archive.digest_at_end()))
         });
         let full = full.count();
-        full > 0 && (full >= active.min(LANES) || self.archives.iter().any(Archive::digest_urgent))
+        full > 0 && (full >= active.min(LANES) || self.live().any(Archive::digest_urgent))
     }
 
     fn digest_pending(&self) -> bool {
-        self.archives.iter().any(|archive| archive.digest_ready().is_some_and(|ready| ready > 0))
+        self.live().any(|archive| archive.digest_ready().is_some_and(|ready| ready > 0))
     }
 
     fn digest_task(&mut self) -> Option<Task> {
         let mut waiting: Vec<(u64, usize)> = self
-            .archives
+            .live
             .iter()
-            .enumerate()
-            .filter_map(|(number, archive)| {
-                Some((archive.digest_ready().filter(|&ready| ready > 0)?, number))
+            .filter_map(|&number| {
+                Some((self.archives[number].digest_ready().filter(|&ready| ready > 0)?, number))
             })
             .collect();
         waiting.sort_unstable_by(|a, b| b.cmp(a));
