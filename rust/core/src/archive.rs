@@ -390,6 +390,11 @@ impl Archive {
         self.pending.as_ref().map_or(limit, |pending| limit.min(pending.position))
     }
 
+    /// Whether its digest, if it has one, is an MD5, of which several cost what one costs.
+    pub fn is_md5(&self) -> bool {
+        self.algorithm.is_none_or(|algorithm| algorithm == Algorithm::Md5)
+    }
+
     /// Nothing more will come before the digest is there.
     pub fn digest_at_end(&self) -> bool {
         self.digest_limit() == self.total || self.pending.is_some()

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use bytes::Bytes;
 
 use crate::archive::{Archive, Unpacking, Work, passed_of};
 pub use crate::archive::{Spec, UNKNOWN_BYTES, UnpackSpec};
-use crate::digest::{Hasher, update_together};
+use crate::digest::{Algorithm, Hasher, lanes, update_together};
 use crate::error::{Error, Result};
 use crate::intake::{Intake, Receiver};
 use crate::job::Job;
@@ -37,8 +38,11 @@ const LANE_LEAST_BYTES: u64 = 1 << 20;
 const LANE_PATIENCE: Duration = Duration::from_millis(40);
 /// Streams that share one SIMD kernel.
 const LANES: usize = 4;
-/// Below this much of what was received and is not done with, workers rather receive more.
-const READ_FIRST_BYTES: usize = 32 << 20;
+/// While so much of what was received is not done with, workers rather look after that; and once it is less than
+/// the other, they rather receive more.  In between they go on with what they are at, so that members and
+/// streams come together whose digests keep each other company.
+const READ_MOST_BYTES: usize = 48 << 20;
+const READ_LEAST_BYTES: usize = 24 << 20;
 /// Members that a worker takes at once: enough for their SHA-256s to keep each other company, in a core's
 /// second-level cache all together, and so few that the others have some too.
 const BATCH_MEMBERS: usize = 16;
@@ -85,6 +89,8 @@ pub struct Engine {
 
 struct Shared {
     pool: Arc<Pool>,
+    /// See `READ_MOST_BYTES`.
+    reads_first: AtomicBool,
     /// None where this process may open no files for it: then Python reads everything itself.
     /// Gone after `close`, with its files.
     intake: Mutex<Option<Arc<Intake>>>,
@@ -102,6 +108,8 @@ struct State {
     complete: VecDeque<(usize, usize)>,
     events: VecDeque<Event>,
     last_digest: Instant,
+    /// Workers that are at digests.
+    digesting: usize,
     /// Workers that wait for something to do.  A wake-up is a system call even when nobody sleeps, so none
     /// is sent for nothing: that took five of them per member down to less than one.
     idle: usize,
@@ -149,6 +157,7 @@ impl Engine {
     pub fn start(job: &Job, workers: usize) -> Result<Self> {
         let shared = Arc::new(Shared {
             pool: Arc::default(),
+            reads_first: AtomicBool::new(true),
             intake: Mutex::new(Intake::new().ok().map(Arc::new)),
             state: Mutex::new(State {
                 archives: Vec::new(),
@@ -156,6 +165,7 @@ impl Engine {
                 complete: VecDeque::new(),
                 events: VecDeque::new(),
                 last_digest: Instant::now(),
+                digesting: 0,
                 idle: 0,
                 receiving: false,
                 closing: false,
@@ -418,7 +428,7 @@ impl Shared {
         // wait, and leave the cache.
         if let Some(intake) = intake
             && intake.is_open()
-            && self.pool.used_bytes() < READ_FIRST_BYTES
+            && self.rather_reads()
             && !self.job.is_cancelled()
             && let Some(number) = intake.ready()
         {
@@ -460,6 +470,17 @@ impl Shared {
             };
             state.idle -= 1;
         }
+    }
+
+    /// Whether receiving comes before what is at hand.
+    fn rather_reads(&self) -> bool {
+        let used = self.pool.used_bytes();
+        let before = self.reads_first.load(Ordering::Relaxed);
+        let now = used < if before { READ_MOST_BYTES } else { READ_LEAST_BYTES };
+        if now != before {
+            self.reads_first.store(now, Ordering::Relaxed);
+        }
+        now
     }
 
     fn write(&self, archive: usize, offset: u64, data: &Bytes) {
@@ -582,6 +603,7 @@ impl Shared {
             .map(|(archive, work)| ((archive, work.end, work.generation), (work.inner, work.chunks)))
             .unzip();
         update_together(&mut work);
+        self.lock().digesting -= 1;
         for ((archive, end, generation), (hasher, _)) in ends.into_iter().zip(work) {
             self.update(archive, |state| {
                 state.digest_done(hasher, end, generation);
@@ -712,7 +734,10 @@ impl State {
         self.in_order_task(STEP_LEAST_BYTES)
             .or_else(|| self.member_task())
             .or_else(|| self.in_order_task(1))
-            .or_else(|| if self.last_digest.elapsed() >= LANE_PATIENCE { self.digest_task() } else { None })
+            .or_else(|| {
+                let waits = self.digests_wait() || self.last_digest.elapsed() < LANE_PATIENCE;
+                if waits { None } else { self.digest_task() }
+            })
     }
 
     fn member_task(&mut self) -> Option<Task> {
@@ -762,7 +787,16 @@ impl State {
                 .is_some_and(|ready| ready >= LANE_LEAST_BYTES || (ready > 0 && archive.digest_at_end()))
         });
         let full = full.count();
+        if self.digests_wait() {
+            return self.live().any(Archive::digest_urgent);
+        }
         full > 0 && (full >= active.min(LANES) || self.live().any(Archive::digest_urgent))
+    }
+
+    /// MD5s are one worker's at a time, unless one holds up the window: streams that run without the longest of
+    /// them cost as much again, since that one then runs without them.
+    fn digests_wait(&self) -> bool {
+        self.digesting > 0 && self.live().all(Archive::is_md5)
     }
 
     fn digest_pending(&self) -> bool {
@@ -778,7 +812,7 @@ impl State {
             })
             .collect();
         waiting.sort_unstable_by(|a, b| b.cmp(a));
-        waiting.truncate(LANES);
+        waiting.truncate(lanes(Algorithm::Md5));
         // What one stream has more than the others would run alone, at a third of the speed: it waits for
         // the next batch, unless it holds up the window or is all there is.
         let shared = waiting.iter().map(|&(ready, _)| ready).filter(|&ready| ready >= LANE_LEAST_BYTES).min();
@@ -789,6 +823,7 @@ impl State {
             let most = if archive.digest_urgent() { STEP_BYTES } else { shared.unwrap_or(STEP_BYTES) };
             batch.extend(archive.digest_work(most.min(STEP_BYTES)).map(|work| (number, work)));
         }
+        self.digesting += usize::from(!batch.is_empty());
         (!batch.is_empty()).then_some(Task::Digest(batch))
     }
 }
