@@ -35,7 +35,7 @@ T = TypeVar("T")
 JOURNAL_SECONDS = 0.5
 """Longest time between two journals while anything moves."""
 
-JOURNAL_MEMORY_SHARE = 1 / 8
+JOURNAL_MEMORY_SHARE = 1 / 4
 """And the most bytes, as a share of the memory budget: on a fast link half a second is too long."""
 
 SCREEN_SECONDS = 0.1
