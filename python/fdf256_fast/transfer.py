@@ -52,7 +52,7 @@ AHEAD_SECONDS = 1.25
 """How much transfer, at the present rate, may be under way or waiting in the window: what a kill costs.
 With the journal's half second it stays below the two seconds that the design promises."""
 
-AHEAD_MEMORY_SHARE = 0.75
+AHEAD_MEMORY_SHARE = 0.375
 """Of the memory budget; the rest is for members and pieces that a worker is at."""
 
 AHEAD_BYTES_START = 2 * 1024 * 1024
