@@ -8,25 +8,22 @@ few seconds, so that one on another machine that stays behind can be told from o
 
 from __future__ import annotations
 
-import asyncio
+import _thread
 import contextlib
 import fcntl
 import json
 import os
-import socket
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.durable import boot_id, storage_error
-from fdf256_fast.errors import LockedError
-from fdf256_fast.watch import in_thread
+from fdf256_fast.errors import LockedError, no_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
-__all__ = ["Holder", "locked"]
+__all__ = ["Holder", "held", "locked"]
 
 BEAT_SECONDS = 10.0
 """How often a holder shows that it is alive."""
@@ -37,8 +34,7 @@ STALE_SECONDS = 60.0
 TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """One process: ``started`` is in clock ticks since the machine's start, ``since`` for people."""
 
     host: str
@@ -53,7 +49,7 @@ class Holder:
         """This process."""
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         pid = os.getpid()
-        return cls(socket.gethostname(), boot_id(), _namespace(), pid, _started(pid), since)
+        return cls(_host(), boot_id(), _namespace(), pid, _started(pid), since)
 
     @classmethod
     def parse(cls, text: str) -> Holder | None:
@@ -68,12 +64,51 @@ class Holder:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
-@contextlib.asynccontextmanager
-async def locked(path: Path, work: str, *, keep: bool) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def held(path: Path, work: str, *, keep: bool) -> Iterator[None]:
     """Hold the lock file at ``path``, which stays with ``keep``; ``work`` is what it guards, for messages.
 
-    Raises LockedError when another process holds it, StorageError.
+    Raises LockedError when another process holds it, StorageError; Error where there is no thread to be had.
     """
+    lock = _Lock(path, work)
+    try:
+        lock.take()
+    except OSError as error:
+        raise storage_error("use", error, path) from error
+    try:
+        with _beating(lock):
+            yield
+    finally:
+        lock.release(keep=keep)
+
+
+@contextlib.contextmanager
+def _beating(lock: _Lock) -> Iterator[None]:
+    """Touch the holder file now and then, in a thread of its own."""
+    is_over = _thread.allocate_lock()
+    is_over.acquire()
+
+    def beat() -> None:
+        while not is_over.acquire(timeout=BEAT_SECONDS):
+            lock.beat()
+
+    try:
+        _thread.start_new_thread(beat, ())
+    except RuntimeError as error:
+        raise no_thread(error) from error
+    try:
+        yield
+    finally:
+        is_over.release()
+
+
+@contextlib.asynccontextmanager
+async def locked(path: Path, work: str, *, keep: bool) -> AsyncIterator[None]:
+    """:func:`held`, without keeping the event loop waiting."""
+    import asyncio  # noqa: PLC0415 - local commands hold a lock without it
+
+    from fdf256_fast.watch import in_thread  # noqa: PLC0415
+
     lock = _Lock(path, work)
     try:
         await in_thread(lock.take)
@@ -83,28 +118,11 @@ async def locked(path: Path, work: str, *, keep: bool) -> AsyncIterator[None]:
         raise
     except OSError as error:
         raise storage_error("use", error, path) from error
-    beat = _Beat(lock)
     try:
-        yield
+        with _beating(lock):
+            yield
     finally:
-        beat.stop()
         await in_thread(lock.release, keep=keep)
-
-
-class _Beat:
-    """Touches the holder file now and then, in the loop's threads."""
-
-    def __init__(self, lock: _Lock) -> None:
-        self._lock = lock
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(BEAT_SECONDS, self._beat)
-
-    def _beat(self) -> None:
-        self._loop.run_in_executor(None, self._lock.beat)
-        self._timer = self._loop.call_later(BEAT_SECONDS, self._beat)
-
-    def stop(self) -> None:
-        self._timer.cancel()
 
 
 class _Lock:
@@ -181,7 +199,7 @@ class _Lock:
     # ---- the holder --------------------------------------------------------------------------------
 
     def _hold(self, file: int, *, is_proof: bool) -> None:
-        mine = json.dumps(asdict(Holder.me()))
+        mine = json.dumps(Holder.me()._asdict())
         for _ in range(TRIES):
             try:
                 fresh = os.open(self._holder_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -254,7 +272,12 @@ def _is_alive(holder: Holder | None, age_seconds: float, *, is_proof: bool) -> b
             return _started(holder.pid) == holder.started != ""
         return shown
     # Its machine was started anew, or it is another one: then a lock may be each machine's own.
-    return holder.host != socket.gethostname() and shown
+    return holder.host != _host() and shown
+
+
+def _host() -> str:
+    """What the socket module's gethostname says, without importing it."""
+    return os.uname().nodename
 
 
 def _started(pid: int) -> str:

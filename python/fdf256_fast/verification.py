@@ -133,7 +133,7 @@ class Verification:
             "damaged": [asdict(one) for one in self.damaged],
             "extra": list(self.extra),
             "returned": list(self.returned),
-            "bad_lines": [asdict(one) for one in self.bad_lines],
+            "bad_lines": [one._asdict() for one in self.bad_lines],
             "bad_line_count": self.bad_line_count,
             "fault": self.fault,
             "ignored": self.ignored,
