@@ -91,4 +91,6 @@ $(VENV):
 # `pip install --editable` would do the same, but fetches the build backend anew each time.
 $(BUILT): $(SOURCES) | $(VENV)
 	$(VENV_PYTHON) -m maturin develop --release --extras dev
+	# As an installation does: where Python may not write its caches, each start would compile all anew.
+	$(VENV_PYTHON) -m compileall -q python/fdf256_fast
 	touch $(BUILT)
