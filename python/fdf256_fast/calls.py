@@ -101,9 +101,13 @@ class Common:
         return None if self._limits == {"workers": 0} else self.limits
 
     @property
+    def _is_silent(self) -> bool:
+        return self.quiet or self._progress == "none"
+
+    @property
     def progress(self) -> Progress:
         """What ``--progress`` and ``--quiet`` ask for."""
-        if self.quiet or self._progress == "none":
+        if self._is_silent:
             # Without rich, which takes a tenth of a second to import.
             from fdf256_fast.progress import Progress
 
@@ -112,15 +116,19 @@ class Common:
 
         return choose_progress(self._progress)
 
-    def shown(self, title: str, snapshot: Callable[[], Snapshot], *results: str) -> Callable[[], Shown]:
+    def shown(
+        self, title: str, snapshot: Callable[[], Snapshot], *results: str
+    ) -> Callable[[], Shown | None]:
         """What to do while work is under way: choose who is shown it, import its results' modules."""
         from fdf256_fast.foreground import Shown
 
-        def meanwhile() -> Shown:
-            progress = self.progress
-            progress.started(title)
+        def meanwhile() -> Shown | None:
             for module in results:
                 import_module(f"fdf256_fast.{module}")
+            if self._is_silent:
+                return None
+            progress = self.progress
+            progress.started(title)
             return Shown(progress, snapshot)
 
         return meanwhile

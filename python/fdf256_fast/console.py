@@ -320,7 +320,7 @@ class _Display:
         title = [self._small_print(self._title, "bold")] if self._title else []
         if snapshot is None:
             return title
-        archives = [replace(archive, name=self._show(archive.name)) for archive in snapshot.archives]
+        archives = [archive._replace(name=self._show(archive.name)) for archive in snapshot.archives]
         total = self._total_row(snapshot, over=over)
         shown, others = _visible(archives, self._free_lines())
         if len(archives) == 1:

@@ -35,7 +35,7 @@ def extract(arguments: dict[str, Any]) -> int:
         arguments["archives"], arguments["directory"], digest, arguments["force"], common.local_limits
     )
     run = Extraction(order)
-    meanwhile = common.shown(run.title, run.snapshot, "report", "plain")
+    meanwhile = common.shown(run.title, run.snapshot, "report", *(() if common.quiet else ("plain",)))
     try:
         report = in_foreground(run.job, run.run, meanwhile)
     except BaseException as error:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from fdf256_fast.search import Query
@@ -22,8 +21,7 @@ To have a photo of yours removed from FDF256:
 """What the dataset's authors ask of people who want a photo removed."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoundImage:
+class FoundImage(NamedTuple):
     """One image; ``path`` is relative to the target (``123.png`` where the split is not known).
 
     What the metadata do not tell is empty.  ``is_installed`` says whether the image is there, None where
@@ -42,8 +40,7 @@ class FoundImage:
     is_installed: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SearchedFile:
+class SearchedFile(NamedTuple):
     """A metadata file that was searched, and how many images and bytes it has."""
 
     path: str
@@ -52,8 +49,7 @@ class SearchedFile:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(NamedTuple):
     """What was found, in the order of the files; ``fetched`` says that the target had no metadata."""
 
     target: str
@@ -83,8 +79,8 @@ class SearchResult:
             "error": None,
             "target": self.target,
             "query": {name: list(texts) for name, texts in self.query._asdict().items()},
-            "images": [asdict(image) for image in self.images],
-            "files": [asdict(file) for file in self.files],
+            "images": [image._asdict() for image in self.images],
+            "files": [file._asdict() for file in self.files],
             "entries": self.entries,
             "fetched": self.fetched,
             "seconds": round(self.seconds, 3),
