@@ -187,7 +187,13 @@ class Engine:
     def write(self, archive: int, offset: int, data: bytes) -> None:
         """Takes a chunk; ``data`` is kept, not copied."""
     def receiver(self) -> Receiver:
-        """A buffer to read into, for one connection."""
+        """Where one connection's bytes go."""
+    @property
+    def poured_handle(self) -> int | None:
+        """What to watch: readable when ``poured`` has something.  None where the core reads no sockets."""
+    def poured(self) -> list[tuple[int, int]]:
+        """Bodies that have ended since the last call: number, and 0, or -1 for a connection that was closed
+        early, or the system's error number."""
     def read_local(self, archive: int, path: _Path, start: int, end: int) -> None:
         """Takes ``start..end`` from a local copy of the archive.  Raises StorageError."""
     def set_total(self, archive: int, total: int) -> None:
@@ -215,14 +221,27 @@ class Engine:
 
 @final
 class Receiver:
-    """A writable buffer: room for the next read of one connection.
+    """Where the bytes of one connection go: into the window, where they lie.
 
-    What was read goes into the window where it lies.  A view of it is good for one read: take a new one
-    after each ``filled``.
+    Either ``pour`` lets the core's workers read them from a socket; or it is a writable buffer with room for
+    the next read, of which a view is good for one read: take a new one after each ``filled``.
     """
 
     def aim(self, archive: int, start: int, end: int) -> None:
         """What is read from now on are the bytes ``start..end`` of ``archive``."""
+    @property
+    def position(self) -> int:
+        """The offset of the next byte."""
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing has come."""
+    def pour(self, socket: int) -> int:
+        """Reads from now on from this descriptor, which nobody else may read from until the end of the span.
+
+        Returns the number under which ``Engine.poured`` tells of the end.  Raises OSError.
+        """
+    def stop(self, number: int) -> None:
+        """Ends a ``pour``, if it has not ended: nothing of it is written after this call."""
     def filled(self, length: int) -> None:
         """So many bytes were read into the last view.  Raises ValueError for more than its size."""
     def __buffer__(self, flags: int, /) -> memoryview: ...

@@ -22,13 +22,16 @@ from aiohttp import hdrs
 
 from fdf256_fast.credentials import Credentials, origin_of, without_user
 from fdf256_fast.errors import Error, StatusError, TransferError
-from fdf256_fast.pour import Pour, Receiver
+from fdf256_fast.pour import Pour
 from fdf256_fast.retry import Transient, Unranged, retry_after_seconds, status_is_retried
 from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Validator, redacted
 from fdf256_fast.spans import ContentRange, Span, parse_content_range, range_header
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+
+    from fdf256_fast._core import Receiver
+    from fdf256_fast.pour import Intake
 
 ClientSession = aiohttp.ClientSession
 """Callers may pass their own."""
@@ -76,14 +79,11 @@ class Answer:
         self.abandoned = True
         self._response.close()
 
-    async def pour(
-        self, receiver: Receiver, write: Callable[[bytes], None], heard: Callable[[int], None]
-    ) -> None:
+    async def pour(self, intake: Intake, receiver: Receiver, write: Callable[[bytes], None]) -> None:
         """The body, read into ``receiver`` where the transport allows it, given to ``write`` where not.
 
-        ``heard`` is called with the length of each read.  What the HTTP library has read already, with the
-        headers, goes to ``write`` first; the caller then aims the receiver behind it.  Raises Transient
-        when the body breaks off.
+        What the HTTP library has read already, with the headers, goes to ``write`` first, which then aims the
+        receiver behind it.  Raises Transient when the body breaks off.
         """
         transport = self._plain_transport()
         stream = self._response.content
@@ -92,12 +92,10 @@ class Answer:
             left = self.span.length - len(first)
             if first:
                 write(first)
-                heard(len(first))
             # Beyond this the library may have stopped in the middle of what it had read.
             if left > 0 and len(first) < READ_BUFFER_BYTES:
-                pour = Pour(transport, receiver, left, self._timeout_seconds, heard)
                 try:
-                    await pour.done
+                    await Pour(intake, transport, receiver, left, self._timeout_seconds)
                 except OSError as error:
                     raise _transient(error, self._source) from error
                 # The library's own parser has not seen the rest; it gets a new one with the next request.
@@ -106,7 +104,6 @@ class Answer:
             self.span = Span(self.span.start + len(first), self.span.end)
         async for chunk in self.chunks():
             write(chunk)
-            heard(len(chunk))
 
     def _plain_transport(self) -> asyncio.Transport | None:
         """The transport, if the rest of the body is nothing but the body's bytes on it."""

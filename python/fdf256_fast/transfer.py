@@ -22,13 +22,14 @@ from fdf256_fast.crowd import Crowd
 from fdf256_fast.errors import Error, StorageError, TransferError
 from fdf256_fast.meter import Meter, Pacer
 from fdf256_fast.plan import joined
+from fdf256_fast.pour import Intake
 from fdf256_fast.retry import Budget, Transient, Unranged, is_retried, retrying
 from fdf256_fast.sources import OriginChanged, Source, Sources
 from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
 from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from fdf256_fast._core import Receiver
     from fdf256_fast.client import Answer, Client
@@ -81,10 +82,26 @@ class Flight:
     span: Span
     source: Source
     started: float
-    position: int
+    reached: int
     answer: Answer | None = None
+    receiver: Receiver | None = None
+    counted: int = 0
     hedged: bool = False
     abandoned: bool = False
+
+    @property
+    def position(self) -> int:
+        """The offset of the next byte."""
+        return self.reached if self.receiver is None else self.receiver.position
+
+    @contextlib.contextmanager
+    def into(self, receiver: Receiver) -> Iterator[None]:
+        """The bytes come through ``receiver``, which is aimed at them, until the block ends."""
+        self.receiver, self.counted = receiver, receiver.position
+        try:
+            yield
+        finally:
+            self.reached, self.receiver = receiver.position, None
 
     def abandon(self) -> None:
         """Somebody else delivered the rest."""
@@ -204,6 +221,7 @@ class Transfer:
         self._by_number: dict[int, Feed] = {}
         self._early: dict[int, list[Event]] = {}
         self._pacer = Pacer(limits.rate, self._clock)
+        self._intake = Intake(self.engine)
         self._wake = asyncio.Event()
         self._idle: deque[asyncio.Future[tuple[Feed, Flight]]] = deque()
         self._span_seconds: deque[float] = deque(maxlen=64)
@@ -217,6 +235,7 @@ class Transfer:
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
+        self._intake.open()
         self._tasks = [self._group.create_task(job) for job in (self._hear(), self._steer())]
         self._add_connections()
         return self
@@ -231,6 +250,7 @@ class Transfer:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
+            self._intake.close()
             await in_thread(self.engine.close)
 
     # ---- what the caller does ----------------------------------------------------------------------
@@ -269,27 +289,37 @@ class Transfer:
         """
         flight.answer = answer
         if receiver is not None and self.limits.rate is None and answer.span is not None:
-            end = answer.span.end
-            receiver.aim(feed.number, flight.position, end)
-
-            def heard(length: int) -> None:
-                flight.position += length
-                self.count(feed, length)
-
-            def write(chunk: bytes) -> None:
-                self.engine.write(feed.number, flight.position, chunk)
-                receiver.aim(feed.number, flight.position + len(chunk), end)
-
-            await answer.pour(receiver, write, heard)
+            await self._pour(feed, flight, answer, receiver)
             return
         async for chunk in answer.chunks():
             self.engine.write(feed.number, flight.position, chunk)
-            flight.position += len(chunk)
+            flight.reached += len(chunk)
             self.count(feed, len(chunk))
             await self._pacer.pay(len(chunk))
             # Also when it happened before there was an answer to drop.
             if flight.abandoned:
                 return
+
+    async def _pour(self, feed: Feed, flight: Flight, answer: Answer, receiver: Receiver) -> None:
+        end = flight.span.end if answer.span is None else answer.span.end
+        receiver.aim(feed.number, flight.position, end)
+
+        def write(chunk: bytes) -> None:
+            offset = receiver.position
+            self.engine.write(feed.number, offset, chunk)
+            receiver.aim(feed.number, offset + len(chunk), end)
+
+        with flight.into(receiver):
+            try:
+                await answer.pour(self._intake, receiver, write)
+            finally:
+                self._count_poured(feed, flight)
+
+    def _count_poured(self, feed: Feed, flight: Flight) -> None:
+        """What has come through the flight's receiver, which tells nobody by itself."""
+        length = flight.position - flight.counted
+        flight.counted += length
+        self.count(feed, length)
 
     def count(self, feed: Feed | None, length: int) -> None:
         """``length`` bytes came over the network."""
@@ -314,10 +344,10 @@ class Transfer:
             feed.flights.remove(flight)
 
     async def _stream(self, feed: Feed, flight: Flight, answer: Answer) -> None:
-        flight.position, flight.answer = 0, answer
+        flight.reached, flight.answer = 0, answer
         async for chunk in answer.chunks():
             self.engine.write(feed.number, flight.position, chunk)
-            flight.position += len(chunk)
+            flight.reached += len(chunk)
             self.count(feed, len(chunk))
             await self._pacer.pay(len(chunk))
             while flight.position - self.engine.status(feed.number)[1] > feed.ahead_bytes:
@@ -516,12 +546,12 @@ class Transfer:
     async def _fetch_missing(self, feed: Feed, flight: Flight, source: Source, receiver: Receiver) -> None:
         missing = self.engine.missing(feed.number, flight.position, flight.span.end)
         for start, end in joined(missing):
-            flight.position = start
+            flight.reached = start
             if source.path is None:
                 await self._request(feed, flight, source, Span(start, end), receiver)
             else:
                 await in_thread(self.engine.read_local, feed.number, source.path, start, end)
-                flight.position = end
+                flight.reached = end
                 self._flow.add(end - start)
             if flight.abandoned:
                 return
@@ -558,7 +588,7 @@ class Transfer:
             flight.abandoned = True
         finally:
             feed.is_streamed = False
-            flight.position = flight.span.start
+            flight.reached = flight.span.start
             # What did not come is up to whoever is idle, this connection too.
             gaps = self.engine.missing(feed.number, 0, feed.total)
             feed.holes.extend(Span(start, end) for start, end in gaps)
@@ -637,6 +667,10 @@ class Transfer:
         """Let the windows follow the speed."""
         while True:
             await asyncio.sleep(STEER_SECONDS)
+            for feed in self.feeds:
+                for flight in feed.flights:
+                    if flight.receiver is not None:
+                        self._count_poured(feed, flight)
             self._set_windows()
             if self._crowd.measured(self.meter.total, self.connections, self._clock()):
                 logger.info("trying %d connections", self._crowd.level)

@@ -11,6 +11,7 @@ mod receiver;
 mod untar;
 
 use std::collections::HashSet;
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fdf256_core::digest::Algorithm;
 use fdf256_core::engine::{self, Event, Spec, UNKNOWN_BYTES, UnpackSpec};
-use fdf256_core::{manifest, policy, slab, space, staging, survey, zip};
+use fdf256_core::intake::End;
+use fdf256_core::{manifest, policy, space, staging, survey, zip};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -187,14 +189,14 @@ impl Staging {
 }
 
 #[pyclass(frozen, module = "fdf256_fast._core")]
-struct Engine(Arc<engine::Engine>, Arc<slab::Pool>);
+struct Engine(Arc<engine::Engine>);
 
 #[pymethods]
 impl Engine {
     #[new]
     fn new(py: Python<'_>, job: &Job, workers: usize) -> PyResult<Self> {
         let engine = engine::Engine::start(&job.0, workers).map_err(|error| to_python(py, error))?;
-        Ok(Self(Arc::new(engine), Arc::default()))
+        Ok(Self(Arc::new(engine)))
     }
 
     #[pyo3(signature = (
@@ -270,7 +272,22 @@ impl Engine {
     }
 
     fn receiver(&self) -> receiver::Receiver {
-        receiver::Receiver::new(Arc::clone(&self.0), &self.1)
+        receiver::Receiver::new(Arc::clone(&self.0))
+    }
+
+    #[getter]
+    fn poured_handle(&self) -> Option<i32> {
+        self.0.intake().map(|intake| intake.news().as_raw_fd())
+    }
+
+    fn poured(&self) -> Vec<(u64, i32)> {
+        let ended = self.0.intake().map(|intake| intake.ended()).unwrap_or_default();
+        let outcome = |end| match end {
+            End::Complete => 0,
+            End::Closed => -1,
+            End::Broken(errno) => errno,
+        };
+        ended.into_iter().map(|(number, end)| (number, outcome(end))).collect()
     }
 
     fn read_local(

@@ -19,8 +19,10 @@ use crate::archive::{Archive, Unpacking, Work, passed_of};
 pub use crate::archive::{Spec, UNKNOWN_BYTES, UnpackSpec};
 use crate::digest::{Hasher, update_together};
 use crate::error::{Error, Result};
+use crate::intake::{Intake, Receiver};
 use crate::job::Job;
 pub use crate::recheck::{Lost, Unpacked};
+use crate::slab::Pool;
 use crate::stream::Stream;
 use crate::unpack::{Scratch, unpack_member};
 use crate::untar::Untar;
@@ -35,6 +37,8 @@ const LANE_LEAST_BYTES: u64 = 1 << 20;
 const LANE_PATIENCE: Duration = Duration::from_millis(40);
 /// Streams that share one SIMD kernel.
 const LANES: usize = 4;
+/// Below this much of what was received and is not done with, workers rather receive more.
+const READ_FIRST_BYTES: usize = 32 << 20;
 /// Read size for archives that are on this machine already.
 const LOCAL_READ_BYTES: usize = 1 << 20;
 
@@ -76,6 +80,10 @@ pub struct Engine {
 }
 
 struct Shared {
+    pool: Arc<Pool>,
+    /// None where this process may open no files for it: then Python reads everything itself.
+    /// Gone after `close`, with its files.
+    intake: Mutex<Option<Arc<Intake>>>,
     state: Mutex<State>,
     work: Condvar,
     news: Condvar,
@@ -91,7 +99,15 @@ struct State {
     /// Workers that wait for something to do.  A wake-up is a system call even when nobody sleeps, so none
     /// is sent for nothing: that took five of them per member down to less than one.
     idle: usize,
+    /// One of those that have nothing to do waits for bytes.
+    receiving: bool,
     closing: bool,
+}
+
+enum Next {
+    /// Read from the body of this number.
+    Read(u64),
+    Task(Task),
 }
 
 enum Task {
@@ -110,12 +126,15 @@ impl Engine {
     /// `Thread` when it allows none.
     pub fn start(job: &Job, workers: usize) -> Result<Self> {
         let shared = Arc::new(Shared {
+            pool: Arc::default(),
+            intake: Mutex::new(Intake::new().ok().map(Arc::new)),
             state: Mutex::new(State {
                 archives: Vec::new(),
                 complete: VecDeque::new(),
                 events: VecDeque::new(),
                 last_digest: Instant::now(),
                 idle: 0,
+                receiving: false,
                 closing: false,
             }),
             work: Condvar::new(),
@@ -147,8 +166,7 @@ impl Engine {
         let number = state.archives.len() - 1;
         // An empty or already complete archive gets no chunk that would wake anybody.
         self.shared.settle(&mut state, number);
-        drop(state);
-        self.shared.work.notify_one();
+        self.shared.wake_one(state);
         Ok(number)
     }
 
@@ -183,26 +201,24 @@ impl Engine {
 
     /// Takes the chunk of `archive` at `offset`.
     pub fn write(&self, archive: usize, offset: u64, data: &Bytes) {
-        let mut state = self.shared.lock();
-        let target = &mut state.archives[archive];
-        if target.failed || target.finished {
-            return;
-        }
-        let complete = target.insert(offset, data);
-        let more = complete.len() > 1;
-        // What is taken in order, and a member that streams, may go on with any chunk.
-        let wake = state.idle > 0 && (!complete.is_empty() || state.archives[archive].takes_chunks());
-        state.complete.extend(complete.into_iter().map(|index| (archive, index)));
-        // Bytes that nobody has to look at any more: the directory of an archive without a digest.
-        let gone = state.archives[archive].release();
-        self.shared.settle(&mut state, archive);
-        drop(state);
-        drop(gone);
-        if wake && more {
-            self.shared.work.notify_all();
-        } else if wake {
-            self.shared.work.notify_one();
-        }
+        self.shared.write(archive, offset, data);
+    }
+
+    /// Where workers read bodies from their sockets; None where they cannot.
+    #[must_use]
+    pub fn intake(&self) -> Option<Arc<Intake>> {
+        self.shared.intake()
+    }
+
+    /// Where one connection's bytes go.
+    #[must_use]
+    pub fn receiver(&self) -> Receiver {
+        Receiver::new(&self.shared.pool)
+    }
+
+    /// Wakes a worker that can look after what was given to the intake.
+    pub fn look(&self) {
+        self.shared.wake_one(self.shared.lock());
     }
 
     /// Reads `start..end` of `archive` from the file at `path` on this machine, instead of a chunk from
@@ -230,14 +246,14 @@ impl Engine {
         let mut state = self.shared.lock();
         state.archives[archive].total = total;
         self.shared.settle(&mut state, archive);
-        drop(state);
-        self.shared.work.notify_all();
+        self.shared.wake_all(state);
     }
 
     /// Sets how far ahead of the frontier bytes of `archive` may arrive.
     pub fn set_window(&self, archive: usize, window_bytes: u64) {
-        self.shared.lock().archives[archive].set_window(window_bytes);
-        self.shared.work.notify_one();
+        let mut state = self.shared.lock();
+        state.archives[archive].set_window(window_bytes);
+        self.shared.wake_one(state);
     }
 
     /// Gives up `archive`: what arrives for it from now on is dropped, no event tells of it any more.
@@ -300,16 +316,24 @@ impl Engine {
     pub fn cancel(&self) {
         self.shared.job.cancel();
         // The lock orders the flag before the wake-up: nobody can check, miss it, and sleep.
-        drop(self.shared.lock());
-        self.shared.work.notify_all();
+        self.shared.wake_all(self.shared.lock());
         self.shared.news.notify_all();
     }
 
     /// Ends the workers and waits for them; what they were at is finished or, after `cancel`, dropped.
     /// Then lets go of all bytes and open files, whoever may still hold the engine.
     pub fn close(&self) {
-        self.shared.lock().closing = true;
-        self.shared.work.notify_all();
+        let intake = self.shared.intake.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(intake) = &intake {
+            intake.stop_all();
+        }
+        let mut state = self.shared.lock();
+        state.closing = true;
+        let receiving = state.receiving;
+        self.shared.wake_all(state);
+        if receiving && let Some(intake) = intake {
+            intake.wake();
+        }
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             // A worker's panic was caught and reported where it happened.
             let _ = thread.join();
@@ -336,27 +360,22 @@ impl Shared {
 
     fn run_worker(&self) {
         let mut scratch = Scratch::default();
-        loop {
-            let task = {
-                let mut state = self.lock();
-                loop {
-                    if state.closing || self.job.is_cancelled() {
-                        return;
-                    }
-                    if let Some(task) = state.next_task() {
-                        break task;
-                    }
-                    state.idle += 1;
-                    state = if state.digest_pending() {
-                        self.work.wait_timeout(state, LANE_PATIENCE).unwrap_or_else(PoisonError::into_inner).0
-                    } else {
-                        self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
-                    };
-                    state.idle -= 1;
-                }
+        let intake = self.intake();
+        while let Some(next) = self.next(intake.as_deref()) {
+            let archive = match (&next, &intake) {
+                (Next::Task(task), _) => task.archive(),
+                (Next::Read(number), Some(intake)) => intake.archive(*number).unwrap_or_default(),
+                (Next::Read(_), None) => 0,
             };
-            let archive = task.archive();
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.perform(task, &mut scratch))) {
+            let done = catch_unwind(AssertUnwindSafe(|| match next {
+                Next::Read(number) => {
+                    if let Some(intake) = &intake {
+                        intake.read(number, |archive, offset, data| self.write(archive, offset, &data));
+                    }
+                }
+                Next::Task(task) => self.perform(task, &mut scratch),
+            }));
+            if let Err(panic) = done {
                 let text = panic
                     .downcast_ref::<&str>()
                     .map(ToString::to_string)
@@ -364,6 +383,104 @@ impl Shared {
                 self.fail(archive, Error::Internal(text.unwrap_or_default()));
             }
         }
+    }
+
+    /// What a worker does next; waits until there is something.  None when it is to end.
+    fn next(&self, intake: Option<&Intake>) -> Option<Next> {
+        // What is received while there is little at hand keeps the others busy; beyond that it would only
+        // wait, and leave the cache.
+        if let Some(intake) = intake
+            && intake.is_open()
+            && self.pool.used_bytes() < READ_FIRST_BYTES
+            && !self.job.is_cancelled()
+            && let Some(number) = intake.ready()
+        {
+            return Some(Next::Read(number));
+        }
+        let mut state = self.lock();
+        loop {
+            if state.closing || self.job.is_cancelled() {
+                return None;
+            }
+            if let Some(task) = state.next_task() {
+                // Somebody else looks after the connections meanwhile.
+                if state.idle > 0 && !state.receiving && intake.is_some_and(Intake::is_open) {
+                    self.work.notify_one();
+                }
+                return Some(Next::Task(task));
+            }
+            let patience = state.digest_pending().then_some(LANE_PATIENCE);
+            if let Some(intake) = intake
+                && intake.is_open()
+                && !state.receiving
+            {
+                state.receiving = true;
+                drop(state);
+                let ready = intake.wait(patience);
+                state = self.lock();
+                state.receiving = false;
+                if let Some(number) = ready {
+                    return Some(Next::Read(number));
+                }
+                continue;
+            }
+            state.idle += 1;
+            state = match patience {
+                Some(patience) => {
+                    self.work.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.idle -= 1;
+        }
+    }
+
+    fn write(&self, archive: usize, offset: u64, data: &Bytes) {
+        let mut state = self.lock();
+        let target = &mut state.archives[archive];
+        if target.failed || target.finished {
+            return;
+        }
+        let complete = target.insert(offset, data);
+        let more = complete.len() > 1;
+        // What is taken in order, and a member that streams, may go on with any chunk.
+        let is_work = !complete.is_empty() || state.archives[archive].takes_chunks();
+        state.complete.extend(complete.into_iter().map(|index| (archive, index)));
+        // Bytes that nobody has to look at any more: the directory of an archive without a digest.
+        let gone = state.archives[archive].release();
+        self.settle(&mut state, archive);
+        if is_work && more {
+            self.wake_all(state);
+        } else if is_work {
+            self.wake_one(state);
+        }
+        drop(gone);
+    }
+
+    /// Lets go of the lock, and wakes a worker if one has nothing to do.
+    fn wake_one(&self, state: MutexGuard<'_, State>) {
+        let (idle, receiving) = (state.idle, state.receiving);
+        drop(state);
+        if idle > 0 {
+            self.work.notify_one();
+        } else if receiving && let Some(intake) = self.intake() {
+            intake.wake();
+        }
+    }
+
+    fn wake_all(&self, state: MutexGuard<'_, State>) {
+        let (idle, receiving) = (state.idle, state.receiving);
+        drop(state);
+        if idle > 0 {
+            self.work.notify_all();
+        }
+        if receiving && let Some(intake) = self.intake() {
+            intake.wake();
+        }
+    }
+
+    fn intake(&self) -> Option<Arc<Intake>> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn perform(&self, task: Task, scratch: &mut Scratch) {
@@ -488,13 +605,13 @@ impl Shared {
         }
         self.settle(&mut state, number);
         let told = !state.events.is_empty();
-        let wake = state.idle > 0 && (!state.complete.is_empty() || state.archives[number].takes_chunks());
-        drop(state);
+        if !state.complete.is_empty() || state.archives[number].takes_chunks() {
+            self.wake_one(state);
+        } else {
+            drop(state);
+        }
         // Chunks are let go without the lock: their owner may have work to do.
         drop(gone);
-        if wake {
-            self.work.notify_one();
-        }
         if told {
             self.news.notify_all();
         }

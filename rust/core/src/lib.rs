@@ -18,6 +18,7 @@ pub mod error;
 pub mod extract;
 mod extract_tar;
 mod extract_zip;
+pub mod intake;
 pub mod job;
 pub mod json;
 pub mod listing;

@@ -8,9 +8,13 @@
 #![expect(unsafe_code, reason = "one thread writes behind what others read")]
 
 use std::cell::UnsafeCell;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use rustix::net::{RecvFlags, recv};
 
 /// Size of a slab: two reads of the size that event loops ask for.
 const SLAB_BYTES: usize = 1 << 19;
@@ -25,6 +29,7 @@ type Memory = Box<[UnsafeCell<u8>]>;
 #[derive(Debug, Default)]
 pub struct Pool {
     free: Mutex<Vec<Memory>>,
+    used: AtomicUsize,
 }
 
 /// One buffer.  Bytes below its writer's mark are never written again, so any thread may read them; those
@@ -40,9 +45,16 @@ pub struct Slab {
 unsafe impl Sync for Slab {}
 
 impl Pool {
+    /// Bytes of all slabs that are being filled or still read.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.used.load(Ordering::Relaxed) * SLAB_BYTES
+    }
+
     fn take(self: &Arc<Self>) -> Arc<Slab> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let memory = free.unwrap_or_else(|| (0..SLAB_BYTES).map(|_| UnsafeCell::new(0)).collect());
+        self.used.fetch_add(1, Ordering::Relaxed);
         Arc::new(Slab { memory, pool: Arc::clone(self) })
     }
 }
@@ -50,6 +62,7 @@ impl Pool {
 impl Drop for Slab {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
+        self.pool.used.fetch_sub(1, Ordering::Relaxed);
         let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < FREE_MAX {
             free.push(memory);
@@ -107,6 +120,19 @@ impl Writer {
             start: cells.as_ptr().cast::<u8>().cast_mut(),
             length: cells.len().min(most),
         }
+    }
+
+    /// Reads once from `socket`, without waiting, at most `most` bytes; none at the end of what it sends.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read_from(&mut self, socket: impl AsFd, most: usize) -> io::Result<Bytes> {
+        let room = self.room(most);
+        // SAFETY: the room is valid and was set to zero or written to when its slab was made; it lies above
+        // the mark, where only this writer, borrowed here, reads or writes.
+        let buffer = unsafe { std::slice::from_raw_parts_mut(room.start, room.length) };
+        let (length, _) = recv(socket, buffer, RecvFlags::DONTWAIT)?;
+        Ok(self.commit(length))
     }
 
     /// The first `length` bytes of the last room have been written: they are shared from now on.

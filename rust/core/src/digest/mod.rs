@@ -1,6 +1,8 @@
 //! Digests whose state can be saved in the journal and taken up again.
 
+mod blocks;
 mod md5;
+mod sha256;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,11 +11,13 @@ use std::path::Path;
 use bytes::Bytes;
 use sha1::Sha1;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Digest as _, Sha512};
 
 use crate::error::{Error, Result};
 use crate::job::Job;
+use blocks::{Lane, update_lanes};
 pub use md5::Md5;
+pub use sha256::{Sha256, sha256_many};
 
 /// Read size for files that are hashed as a whole: 1.4 ms of MD5, so that cancelling is prompt.
 const READ_BYTES: usize = 1 << 20;
@@ -76,7 +80,7 @@ impl Hasher {
         match algorithm {
             Algorithm::Md5 => Self::Md5(Md5::default()),
             Algorithm::Sha1 => Self::Sha1(Sha1::new()),
-            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
+            Algorithm::Sha256 => Self::Sha256(Sha256::default()),
             Algorithm::Sha512 => Self::Sha512(Sha512::new()),
             Algorithm::Blake3 => Self::Blake3(Box::default()),
             Algorithm::Crc32 => Self::Crc32(crc32fast::Hasher::new(), 0),
@@ -117,7 +121,7 @@ impl Hasher {
         match self {
             Self::Md5(hasher) => hex(&hasher.finish()),
             Self::Sha1(hasher) => hex(&hasher.finalize()),
-            Self::Sha256(hasher) => hex(&hasher.finalize()),
+            Self::Sha256(hasher) => hex(&hasher.finish()),
             Self::Sha512(hasher) => hex(&hasher.finalize()),
             Self::Blake3(hasher) => hex(hasher.finalize().as_bytes()),
             Self::Crc32(hasher, _) => hex(&hasher.finalize().to_be_bytes()),
@@ -130,7 +134,7 @@ impl Hasher {
         Some(match self {
             Self::Md5(hasher) => hasher.export(),
             Self::Sha1(hasher) => hasher.serialize().to_vec(),
-            Self::Sha256(hasher) => hasher.serialize().to_vec(),
+            Self::Sha256(hasher) => hasher.export(),
             Self::Sha512(hasher) => hasher.serialize().to_vec(),
             Self::Blake3(_) => return None,
             Self::Crc32(hasher, length) => {
@@ -150,7 +154,7 @@ impl Hasher {
         match algorithm {
             Algorithm::Md5 => Md5::import(saved).map(Self::Md5),
             Algorithm::Sha1 => restore(saved).map(Self::Sha1),
-            Algorithm::Sha256 => restore(saved).map(Self::Sha256),
+            Algorithm::Sha256 => Sha256::import(saved).map(Self::Sha256),
             Algorithm::Sha512 => restore(saved).map(Self::Sha512),
             Algorithm::Blake3 => None,
             Algorithm::Crc32 => saved.split_first_chunk::<4>().and_then(|(value, rest)| {
@@ -163,30 +167,44 @@ impl Hasher {
     }
 }
 
-/// Adds to each hasher its chunks; MD5 streams share the lanes of one SIMD kernel.
+/// How many streams of an algorithm this machine hashes at once at the best rate: as many as it pays to bring
+/// together in [`update_together`] or [`update_abreast`].
+#[must_use]
+pub fn lanes(algorithm: Algorithm) -> usize {
+    match algorithm {
+        Algorithm::Md5 => md5::lanes(),
+        Algorithm::Sha256 => sha256::lanes(),
+        Algorithm::Sha1 | Algorithm::Sha512 | Algorithm::Blake3 | Algorithm::Crc32 => 1,
+    }
+}
+
+/// Adds to each hasher its chunks.  Any number of streams of MD5, and of SHA-256, of any lengths share kernels.
 pub fn update_together(work: &mut [(Hasher, Vec<Bytes>)]) {
-    let mut lanes = Vec::new();
+    let (mut md5s, mut sha256s) = (Vec::new(), Vec::new());
     for (hasher, chunks) in work {
+        let slices = || chunks.iter().map(AsRef::as_ref).collect();
         match hasher {
-            Hasher::Md5(md5) => {
-                lanes.push(md5::Lane { md5, slices: chunks.iter().map(AsRef::as_ref).collect() });
-            }
+            Hasher::Md5(md5) => md5s.push(Lane::new(&mut md5.0, slices())),
+            Hasher::Sha256(sha256) => sha256s.push(Lane::new(&mut sha256.0, slices())),
             other => chunks.iter().for_each(|chunk| other.update(chunk)),
         }
     }
-    md5::update_lanes(&mut lanes);
+    update_lanes(md5s);
+    update_lanes(sha256s);
 }
 
-/// Adds to each hasher its bytes; MD5 streams share the lanes of one SIMD kernel.
+/// Adds to each hasher its bytes, as [`update_together`] does.
 pub fn update_abreast(work: &mut [(&mut Hasher, &[u8])]) {
-    let mut lanes = Vec::new();
+    let (mut md5s, mut sha256s) = (Vec::new(), Vec::new());
     for (hasher, data) in work {
         match &mut **hasher {
-            Hasher::Md5(md5) => lanes.push(md5::Lane { md5, slices: vec![*data] }),
+            Hasher::Md5(md5) => md5s.push(Lane::of_slice(&mut md5.0, data)),
+            Hasher::Sha256(sha256) => sha256s.push(Lane::of_slice(&mut sha256.0, data)),
             other => other.update(data),
         }
     }
-    md5::update_lanes(&mut lanes);
+    update_lanes(md5s);
+    update_lanes(sha256s);
 }
 
 /// Hashes the first `length` bytes of the file at `path`, fewer if it ends before.
