@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fdf256_fast.progress import Progress, Snapshot
     from fdf256_fast.report import Report
 
-__all__ = ["Common", "Interrupted", "print_json", "say"]
+__all__ = ["Common", "Interrupted", "complain", "print_json", "say"]
 
 
 class Interrupted(Exception):
@@ -30,8 +30,16 @@ class Interrupted(Exception):
 
 def say(text: str) -> None:
     """A line on standard output."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    if sys.stdout is not None:  # closed, where Python was started without one
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def print_json(result: object) -> None:

@@ -5,12 +5,11 @@ Their results' modules are imported by the main thread while the work goes on.
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fdf256_fast.calls import Common, Interrupted, print_json, say
+from fdf256_fast.calls import Common, Interrupted, complain, print_json, say
 from fdf256_fast.errors import IntegrityError, UsageError
 from fdf256_fast.foreground import in_foreground, is_cancelled
 
@@ -126,7 +125,7 @@ def _show_found(result: SearchResult, common: Common, *, is_plain: bool) -> None
         for image in result.images:
             say(one_line(image.path))
         if not common.quiet:
-            sys.stderr.write(f"{one_line(result.summary)}\n\n{REMOVAL}\n")
+            complain(f"{one_line(result.summary)}\n\n{REMOVAL}")
         return
     if result.images:
         is_tree = any(image.is_installed is not None for image in result.images)

@@ -11,6 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from fdf256_fast.calls import say
 from fdf256_fast.errors import UsageError
 from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
 from fdf256_fast.units import (
@@ -262,7 +263,7 @@ _GAP = "  "
 
 def print_text(text: str) -> None:
     """Print ``text`` on standard output, as it is."""
-    _print(printable(text, getattr(sys.stdout, "encoding", None)))
+    say(printable(text, getattr(sys.stdout, "encoding", None)))
 
 
 def print_table(
@@ -283,7 +284,7 @@ def print_table(
             cell.rjust(width) if name in right else cell.ljust(width)
             for name, cell, width in zip(columns, line, widths, strict=True)
         ]
-        _print(_GAP.join(cells).rstrip())
+        say(_GAP.join(cells).rstrip())
 
 
 def print_local_report(report: Mapping[str, object], *, verb: str) -> None:
@@ -302,12 +303,6 @@ def print_local_report(report: Mapping[str, object], *, verb: str) -> None:
     ]
     print_table(["archive", "size", "verified"], rows, right={"size"})
     print_text(f"\n{verb} {installed_words(report)}: {local_words(report, archives)}.")
-
-
-def _print(line: str) -> None:
-    if sys.stdout is not None:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
 
 
 def one_line(text: str) -> str:
