@@ -21,10 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 from urllib.parse import urlsplit
@@ -197,6 +194,8 @@ def parse_catalog(text: str, source: str) -> Catalog:
 
     Raises :class:`~fdf256_fast.errors.CatalogError`.
     """
+    import tomllib
+
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -338,9 +337,13 @@ def _problem_with_url(url: str) -> str | None:
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
     """A question with the known word that was probably meant, or nothing."""
+    from difflib import get_close_matches
+
     matches = get_close_matches(word, list(known), n=1)
     return f"did you mean {matches[0]!r}?" if matches else ""
 
 
 def _built_in() -> Traversable:
+    from importlib import resources
+
     return resources.files("fdf256_fast") / "catalogs"

@@ -14,6 +14,7 @@ import math
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -79,6 +80,12 @@ class Answer:
         self.abandoned = True
         self._response.close()
 
+    def hold(self) -> None:
+        """Read no more of the body until somebody takes it, so that :meth:`pour` gets as much as can be."""
+        transport = self._plain_transport()
+        if transport is not None:
+            transport.pause_reading()
+
     async def pour(self, intake: Intake, receiver: Receiver, write: Callable[[bytes], None]) -> None:
         """The body, read into ``receiver`` where the transport allows it, given to ``write`` where not.
 
@@ -125,6 +132,9 @@ class Answer:
             # The body of a 416 is a message about the file, not the file.
             return
         stream = self._response.content
+        transport = self._plain_transport()
+        if transport is not None:
+            transport.resume_reading()
         try:
             while True:
                 chunk = await stream.readany()
@@ -271,9 +281,7 @@ class Client:
         return await self._send_once(source, url, request)
 
     async def _send_once(self, source: Source, url: str, request: _Request) -> aiohttp.ClientResponse:
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._timeout_seconds, sock_read=request.silence_seconds
-        )
+        timeout = _timeout(self._timeout_seconds, request.silence_seconds)
         headers = {**request.headers, **self._credentials.headers(url, source.url)}
         proxy = self._credentials.proxy(url)
         proxy_headers: dict[str, str] = {}
@@ -302,6 +310,11 @@ class Client:
             raise TransferError(f"{redacted(url)} is not a URL that can be asked", url=source.name) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _transient(error, source, crowded=True) from error
+
+
+@lru_cache(64)
+def _timeout(connect_seconds: float, silence_seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds, sock_read=silence_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,9 +379,11 @@ def _check(response: aiohttp.ClientResponse, source: Source, asked: _Asked, time
 
 def _check_encoding(response: aiohttp.ClientResponse, source: Source) -> None:
     encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
-    path = urlsplit(source.url).path.lower()
+    if encoding in {"identity", ""}:
+        return
     # Servers often call a file that is compressed itself encoded: the bytes are the file's own.
-    if encoding in {"identity", ""} or (encoding in {"gzip", "x-gzip"} and path.endswith((".gz", ".tgz"))):
+    path = urlsplit(source.url).path.lower()
+    if encoding in {"gzip", "x-gzip"} and path.endswith((".gz", ".tgz")):
         return
     raise TransferError(
         f"{source.name} sends the file encoded as {encoding} although that was not asked for",

@@ -12,6 +12,7 @@ import netrc
 import os
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Credentials", "Proxy", "without_user"]
 
 logger = logging.getLogger(__name__)
+
+
+HOSTS_KNOWN = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,20 @@ class Credentials:
         self._headers = dict(headers)
         self._netrc = _read_netrc() if environment else None
         self._proxies = getproxies() if environment else {}
+        # Both depend on scheme and host alone, and take 60 microseconds to find out: one host may have
+        # thousands of files.
+        self._headers_of = lru_cache(HOSTS_KNOWN)(self._find_headers)
+        self._proxy_of = lru_cache(HOSTS_KNOWN)(self._find_proxy)
 
-    def headers(self, url: str, home: str) -> dict[str, str]:
+    def headers(self, url: str, home: str) -> Mapping[str, str]:
         """What to send to ``url``, which asking ``home`` has led to."""
+        return self._headers_of(_front(url), _front(home))
+
+    def proxy(self, url: str) -> Proxy | None:
+        """The proxy for ``url``; None for a direct connection.  Raises UsageError for one of another kind."""
+        return self._proxy_of(_front(url))
+
+    def _find_headers(self, url: str, home: str) -> Mapping[str, str]:
         own = dict(self._headers) if origin_of(url) == origin_of(home) else {}
         if "authorization" not in {name.lower() for name in own}:
             value = _from_url(url) or self._from_netrc(url, is_home=origin_of(url) == origin_of(home))
@@ -55,8 +70,7 @@ class Credentials:
                 own["Authorization"] = value
         return own
 
-    def proxy(self, url: str) -> Proxy | None:
-        """The proxy for ``url``; None for a direct connection.  Raises UsageError for one of another kind."""
+    def _find_proxy(self, url: str) -> Proxy | None:
         parts = urlsplit(url)
         address = self._proxies.get(parts.scheme) or self._proxies.get("all")
         if not address or proxy_bypass(parts.netloc.rpartition("@")[2]):
@@ -82,6 +96,12 @@ class Credentials:
         return None if found is None else _basic(found[0] or "", found[2] or "")
 
 
+def _front(url: str) -> str:
+    """Scheme, user, host and port of ``url``, as an address."""
+    end = url.find("/", len("https://"))
+    return url if end < 0 else url[:end]
+
+
 def origin_of(url: str) -> tuple[str, str | None, int | None]:
     """Scheme, host and port: what credentials are bound to."""
     parts = urlsplit(url)
@@ -90,6 +110,8 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
 
 def without_user(url: str) -> str:
     """``url`` without user and password."""
+    if "@" not in url:
+        return url
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 

@@ -6,44 +6,47 @@ import asyncio
 import os
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from fdf256_fast._core import Job, hash_file
-from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.client import Client
-from fdf256_fast.durable import storage_error, storing, sync_folder
+from fdf256_fast.durable import storing, sync_files
 from fdf256_fast.errors import DigestMismatch, Error, TransferError, UsageError
-from fdf256_fast.in_order import InOrder, final
-from fdf256_fast.installation import Options, install_catalog
+from fdf256_fast.in_order import InOrder, final, first_span_bytes
 from fdf256_fast.journal import (
     Entry,
     Journal,
-    read_journal,
+    read_journal_now,
     remove_journal,
     write_journal,
     write_journal_now,
 )
 from fdf256_fast.limits import Limits
-from fdf256_fast.lock import locked
+from fdf256_fast.lock import Locks
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.retry import Budget
 from fdf256_fast.sources import OriginChanged, Source, Sources
 from fdf256_fast.space import Need, check_space, explain_full, used_bytes
+from fdf256_fast.together import Together, each
 from fdf256_fast.transfer import Transfer
-from fdf256_fast.watch import affordable, all_of, in_job, in_thread, watching
+from fdf256_fast.watch import JOURNAL_SECONDS, affordable, all_of, in_job, in_thread, watching
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from fdf256_fast.catalog import Digest
     from fdf256_fast.client import ClientSession
 
 __all__ = ["Wanted", "extract_url", "fetch", "fetch_files"]
 
 RESTARTS_MAX = 3
+
+PLACES_PER_CONNECTION = 4
+"""A small file spends as long being prepared, checked and published as it spends coming; see `_places`."""
 
 SECOND_TRY_BYTES = 256 * 1024 * 1024
 """A smaller file whose digest is wrong is fetched once more: the damage may have happened on the way.  For a
@@ -94,6 +97,8 @@ async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that peop
         LockedError: another process fetches to the same path.
         UsageError: a bad argument.
     """
+    from fdf256_fast.catalog import Digest
+
     limits, progress = limits or Limits(), progress or Progress()
     parsed = Digest.parse(digest) if digest else None
     if extract:
@@ -126,6 +131,10 @@ async def extract_url(
     mirrors: Sequence[str] = (),
 ) -> Report:
     """Fetch an archive and unpack it into ``folder``, in one pass and without keeping it."""
+    # These take 50 ms to import, which a plain file need not wait for.
+    from fdf256_fast.catalog import Archive, Catalog
+    from fdf256_fast.installation import Options, install_catalog
+
     name = re.sub(r"[^A-Za-z0-9._-]", "_", file_name(url)).lstrip(".-") or "archive"
     archive = Archive(name[:100], "images", (url, *mirrors), digest)
     catalog = Catalog(name, name, (archive,), url)
@@ -143,6 +152,7 @@ async def fetch_files(
     started = time.monotonic()
     # A file that is fetched is open itself, and has a lock.
     limits = await affordable(limits, progress, each=3 if len(wanted) > 1 else 1)
+    places = await in_thread(_places, limits)
     client = Client(
         timeout_seconds=limits.timeout_seconds,
         headers=limits.headers,
@@ -151,67 +161,124 @@ async def fetch_files(
     )
     progress.started(wanted[0].path.name if len(wanted) == 1 else f"{len(wanted)} files")
     try:
-        async with client, Transfer(client, limits, progress.message) as transfer:
-            run = _Files([_FileRun(one, transfer, limits) for one in wanted])
+        async with (
+            # Held until the last journal is written.
+            Locks(keep=False) as locks,
+            client,
+            Transfer(client, limits, progress.message) as transfer,
+        ):
+            run = _Files(wanted, _Shared(transfer, limits, locks, places))
             async with watching(run, transfer, limits, progress):
                 try:
-                    await run.run(limits.connections_start)
+                    await run.run()
                 except Error as error:
-                    error.report = run.report(transfer, started)
+                    error.report = run.report(started)
                     raise
-                return run.report(transfer, started)
+                return run.report(started)
     finally:
         progress.finished()
 
 
-@dataclass(slots=True)
+def _places(limits: Limits) -> int:
+    """How many files may be begun and not yet published.
+
+    More than there are connections, if this process may have so many files open: what is prepared and what
+    waits for the disk needs no connection.
+    """
+    connections = limits.connections_start
+    roomy = limits.within_open_files(each=1 + 2 * PLACES_PER_CONNECTION)
+    return connections * (PLACES_PER_CONNECTION if roomy.connections_start == connections else 1)
+
+
+class _Shared:
+    """What the files of one call have in common; ``places`` is how many of them may be under way."""
+
+    def __init__(self, transfer: Transfer, limits: Limits, locks: Locks, places: int) -> None:
+        self.transfer = transfer
+        self.limits = limits
+        self.locks = locks
+        self.places = places
+        self.first_span_bytes = first_span_bytes(limits, places)
+        self.connections = asyncio.Semaphore(limits.connections_start)
+        self.folders: set[Path] = set()
+        """Those that are there."""
+        self.prepare: Together[_FileRun, Journal] = Together(each(_FileRun.prepare))
+        self.is_file: Together[Path, bool] = Together(each(Path.is_file))
+        self.add: Together[_FileRun, int] = Together(each(_FileRun.add))
+        self.publish: Together[_FileRun, None] = Together(_publish)
+
+
 class _Files:
     """All files of one call."""
 
-    runs: list[_FileRun]
-    under_way: set[_FileRun] = field(default_factory=set)
+    def __init__(self, wanted: Sequence[Wanted], shared: _Shared) -> None:
+        self._wanted = wanted
+        self._shared = shared
+        self._under_way: dict[int, _FileRun] = {}
+        # Of files that are done with only this is kept; there may be very many of them.
+        self._shown = [ArchiveProgress(one.path.name) for one in wanted]
+        self._reports: dict[int, ArchiveReport] = {}
+        self._done_bytes = 0
 
-    async def run(self, at_once: int) -> None:
-        slots = asyncio.Semaphore(at_once)
+    async def run(self) -> None:
+        waiting = iter(enumerate(self._wanted))
 
-        async def one(run: _FileRun) -> None:
-            async with slots:
-                self.under_way.add(run)
-                try:
-                    await run.run()
-                finally:
-                    self.under_way.discard(run)
+        async def work() -> None:
+            for number, wanted in waiting:
+                await self._one(number, wanted)
 
         await all_of(
-            (one(run) for run in self.runs),
+            (work() for _ in range(min(self._shared.places, len(self._wanted)))),
             hint="What arrived is kept: run the same command again to go on.",
         )
 
+    async def _one(self, number: int, wanted: Wanted) -> None:
+        # With as many files to come as there are connections, each file gets one of them.
+        is_alone = len(self._wanted) - number <= self._shared.limits.connections_start
+        run = _FileRun(wanted, self._shared, is_alone=is_alone)
+        self._under_way[number] = run
+        await run.run()
+        del self._under_way[number]
+        self._shown[number] = run.progress
+        self._reports[number] = run.report
+        self._done_bytes += run.frontier
+        run.close()
+
     @property
     def frontier(self) -> int:
-        return sum(run.frontier for run in self.runs)
+        return self._done_bytes + sum(run.frontier for run in self._under_way.values())
 
     @property
     def archives(self) -> tuple[ArchiveProgress, ...]:
-        return tuple(run.progress for run in self.runs)
+        for number, run in self._under_way.items():
+            self._shown[number] = run.progress
+        return tuple(self._shown)
 
     async def save(self) -> None:
-        for run in tuple(self.under_way):
-            await run.save()
+        for run in tuple(self._under_way.values()):
+            if run.is_worth_saving:
+                await run.save()
 
     def save_now(self) -> None:
-        for run in self.runs:
+        for run in self._under_way.values():
             run.save_now()
 
-    def report(self, transfer: Transfer, started: float) -> Report:
-        paths = [run.wanted.path for run in self.runs]
+    def report(self, started: float) -> Report:
+        paths = [one.path for one in self._wanted]
         return Report(
             target=str(paths[0]) if len(paths) == 1 else _common_folder(paths),
-            archives=tuple(run.report for run in self.runs),
-            files=sum(run.is_done for run in self.runs),
+            archives=tuple(self._report(number) for number in range(len(paths))),
+            files=len(self._reports) + sum(run.is_done for run in self._under_way.values()),
             seconds=time.monotonic() - started,
-            retries=transfer.retries,
+            retries=self._shared.transfer.retries,
         )
+
+    def _report(self, number: int) -> ArchiveReport:
+        if number in self._reports:
+            return self._reports[number]
+        run = self._under_way.get(number)
+        # Of one that was not begun, too, it says where it would have come from.
+        return (run or _FileRun(self._wanted[number], self._shared, is_alone=False)).report
 
 
 def _common_folder(paths: Sequence[Path]) -> str:
@@ -222,58 +289,111 @@ def _common_folder(paths: Sequence[Path]) -> str:
         return "."
 
 
+def _publish(runs: Sequence[_FileRun]) -> Sequence[Error | None]:
+    """On the disk first, then visible: a power cut cannot leave an empty file under the good name."""
+    unsynced = sync_files([run.part for run in runs])
+    problems = _go_on(runs, unsynced, _FileRun.make_visible)
+    unsynced = sync_files([run.part.parent for run in runs])
+    return _go_on(
+        runs, [one or other for one, other in zip(problems, unsynced, strict=True)], _FileRun.clean_up
+    )
+
+
+def _go_on(
+    runs: Sequence[_FileRun], problems: Sequence[Error | None], step: Callable[[_FileRun], None]
+) -> list[Error | None]:
+    """Do ``step`` for those that have no problem; the problems after that."""
+    problems = list(problems)
+    for number, run in enumerate(runs):
+        if problems[number] is None:
+            try:
+                step(run)
+            except Error as error:
+                problems[number] = error
+    return problems
+
+
 class _FileRun(InOrder):
     """One file from its sources to its path."""
 
-    def __init__(self, wanted: Wanted, transfer: Transfer, limits: Limits) -> None:
+    def __init__(self, wanted: Wanted, shared: _Shared, *, is_alone: bool) -> None:
         super().__init__(wanted.path.name)
         self.wanted = wanted
         self.is_done = False
-        self._transfer = transfer
-        self._engine = transfer.engine
-        self._limits = limits
+        self._shared = shared
+        self._transfer = shared.transfer
+        self._engine = shared.transfer.engine
+        self._limits = shared.limits
+        if not is_alone:
+            self._first_span_bytes = shared.first_span_bytes
         self._sources = Sources(map(Source.parse, (wanted.url, *wanted.mirrors)))
-        self._budget = Budget(limits.retries)
+        self._budget = Budget(shared.limits.retries)
         digest = wanted.digest
         self._digest = (digest.algorithm, digest.value) if digest else None
-        self._part = wanted.path.with_name(wanted.path.name + ".part")
-        self._journal_path = self._part.with_name(self._part.name + ".journal")
+        self.part = Path(f"{wanted.path}.part")
+        self._journal_path = Path(f"{wanted.path}.part.journal")
+        self._lock_path = Path(f"{wanted.path}.part.lock")
         self._journal = Journal()
         self._saving = asyncio.Lock()
+        self._begun_at = time.monotonic()
+        self._is_connected = False
 
     def _known(self) -> Entry:
         return self._entry
 
     @property
     def _entry(self) -> Entry:
-        identity = self._sources.all[0].name
-        return self._journal.entries.setdefault(self.wanted.path.name, Entry(identity))
+        name = self.wanted.path.name
+        entry = self._journal.entries.get(name)
+        if entry is None:
+            entry = self._journal.entries[name] = Entry(self._sources.all[0].name)
+        return entry
 
     async def run(self) -> None:
-        path = self.wanted.path
+        self._journal = await self._shared.prepare(self)
         try:
-            await in_thread(path.parent.mkdir, parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error("write", error, path) from error
-        lock = self._part.with_name(self._part.name + ".lock")
-        async with locked(lock, f"fetching {path}", keep=False):
+            if await self._is_there():
+                return
+            await self._shared.connections.acquire()
+            self._is_connected, self._begun_at = True, time.monotonic()
             try:
-                if not await self._is_there():
-                    await self._fetch()
-            except Error as error:
-                await in_thread(explain_full, error, path.parent, self._need)
-                raise
+                await self._fetch()
+            finally:
+                self._all_came()
+            async with self._saving:  # a journal under way would come back after it was removed
+                await self._shared.publish(self)
+        except Error as error:
+            await in_thread(explain_full, error, self.wanted.path.parent, self._need)
+            raise
 
-    def _check_space(self) -> None:
-        check_space(self._part.parent, self._need(), self.wanted.path)
+    def prepare(self) -> Journal:
+        """Take its lock, and see what an earlier call left; in a thread."""
+        path, folders = self.wanted.path, self._shared.folders
+        if path.parent not in folders:
+            with storing("write", path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            folders.add(path.parent)
+        self._shared.locks.take(self._lock_path, f"fetching {path}")
+        return read_journal_now(self._journal_path)
+
+    def _all_came(self) -> None:
+        """Let another file have its connection."""
+        if self._is_connected:
+            self._is_connected = False
+            self._shared.connections.release()
+
+    def close(self) -> None:
+        """Let go of the open file; thousands may follow."""
+        if self._number is not None:
+            self._transfer.drop(self._number)
 
     def _need(self) -> Need:
-        return Need(max(0, (self._entry.total or 0) - used_bytes(self._part)))
+        return Need(max(0, (self._entry.total or 0) - used_bytes(self.part)))
 
     async def _is_there(self) -> bool:
         """Whether the file is at its path already, as its digest tells."""
         path, digest = self.wanted.path, self.wanted.digest
-        if digest is None or not await in_thread(path.is_file):
+        if digest is None or not await self._shared.is_file(path):
             return False
         job = Job()
         computed = await in_job(job, hash_file, job, path, digest.algorithm)
@@ -282,11 +402,10 @@ class _FileRun(InOrder):
         self._entry.total = self._resumed = (await in_thread(path.stat)).st_size
         self._entry.verified = str(digest)
         self.is_done = True
-        await in_thread(self._remove)
+        await in_thread(self.clean_up)
         return True
 
     async def _fetch(self) -> None:
-        self._journal = await read_journal(self._journal_path)
         problem = self._journal.problem
         if self.wanted.path.name in self._journal.damaged:
             problem = f"{self._journal_path} is damaged"
@@ -295,12 +414,7 @@ class _FileRun(InOrder):
                 self._transfer.tell(f"{problem}: starting anew")
             self._journal = Journal()
         computed = await self._repeat()
-        async with self._saving:  # a journal under way would come back after it was removed
-            self._entry.verified = computed if computed and self._digest else "none"
-            await in_thread(self._publish)
-        if self._number is not None:
-            # Lets go of the open file; thousands may follow.
-            self._engine.abandon(self._number)
+        self._entry.verified = computed if computed and self._digest else "none"
 
     async def _repeat(self) -> str | None:
         """Attempts, until one is right or there is no sense in another."""
@@ -339,22 +453,31 @@ class _FileRun(InOrder):
 
     async def _add(self, total: int | None, saved: str | None) -> int:
         self._entry.total = total
-        if total is not None:
-            await in_thread(self._check_space)
-        self._number = await in_thread(
-            lambda: self._engine.add(
-                # For messages: bytes of a name that are no text cannot cross the boundary.
-                os.fsencode(self.wanted.path.name).decode("utf-8", "replace"),
-                total,
-                self._limits.memory_bytes,
-                file=self._part,
-                # Without a digest to meet, one is computed all the same: it proves what is kept.
-                digest=self._digest or ("crc32", None),
-                saved=saved,
-                thorough=self._entry.doubtful,
-            )
-        )
+        if saved is None:
+            self._number = await self._shared.add(self)
+        else:
+            # What is there may have to be read, and nobody else shall wait for that.
+            self._number = await in_thread(self.add, saved)
         return self._number
+
+    def add(self, saved: str | None = None) -> int:
+        """Tell the engine of it, which opens the file; in a thread."""
+        if self._entry.total is not None:
+            self._check_space()
+        return self._engine.add(
+            # For messages: bytes of a name that are no text cannot cross the boundary.
+            os.fsencode(self.wanted.path.name).decode("utf-8", "replace"),
+            self._entry.total,
+            self._limits.memory_bytes,
+            file=self.part,
+            # Without a digest to meet, one is computed all the same: it proves what is kept.
+            digest=self._digest or ("crc32", None),
+            saved=saved,
+            thorough=self._entry.doubtful,
+        )
+
+    def _check_space(self) -> None:
+        check_space(self.part.parent, self._need(), self.wanted.path)
 
     async def _forget(self, reason: str) -> None:
         self._transfer.tell(f"{self.wanted.path.name}: {reason}. What was had of it is dropped.")
@@ -370,26 +493,27 @@ class _FileRun(InOrder):
             await in_thread(self._remove)
 
     def _remove(self) -> None:
-        with storing("remove", self._part):
+        with storing("remove", self.part):
             remove_journal(self._journal_path)
-            self._part.unlink(missing_ok=True)
+            self.part.unlink(missing_ok=True)
 
-    def _publish(self) -> None:
-        """On the disk first, then visible: a power cut cannot leave an empty file under the good name."""
+    def make_visible(self) -> None:
+        """Rename it, which is on the disk; in a thread.  Raises StorageError."""
         path = self.wanted.path
         with storing("publish", path):
-            with self._part.open("rb") as part:
-                os.fsync(part.fileno())
             try:
-                self._part.replace(path)
+                self.part.replace(path)
             except OSError as error:
                 # The goal is what somebody can do something about.
                 error.filename = os.fspath(path)
                 raise
-            # At once: a run that is cancelled meanwhile must not write the journal again.
-            self.is_done = True
-            sync_folder(path.parent)
+        # At once: a run that is cancelled meanwhile must not write the journal again.
+        self.is_done = True
+
+    def clean_up(self) -> None:
+        """Remove what only an unfinished file needs; in a thread.  Raises StorageError."""
         self._remove()
+        self._shared.locks.release(self._lock_path)
 
     # ---- journal and screen ------------------------------------------------------------------------
 
@@ -399,6 +523,11 @@ class _FileRun(InOrder):
         if self._number is None:
             return self._resumed if self.is_done else 0
         return self._engine.status(self._number)[1]
+
+    @property
+    def is_worth_saving(self) -> bool:
+        """Whether it takes so long that a journal is due: what a younger one loses by a kill is little."""
+        return time.monotonic() - self._begun_at >= JOURNAL_SECONDS
 
     async def save(self) -> None:
         """Write its journal."""

@@ -12,25 +12,38 @@ from typing import TYPE_CHECKING
 from fdf256_fast.errors import Error, TransferError
 from fdf256_fast.retry import Transient, Unranged
 from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Validator
-from fdf256_fast.spans import Span
-from fdf256_fast.transfer import Feed, Flight, Transfer
+from fdf256_fast.spans import SPAN_BYTES_MAX, Span
+from fdf256_fast.transfer import AHEAD_MEMORY_SHARE, Feed, Flight, Transfer
 from fdf256_fast.workspace import file_size
 
 if TYPE_CHECKING:
     from fdf256_fast._core import Engine
     from fdf256_fast.client import Answer
     from fdf256_fast.journal import Entry
+    from fdf256_fast.limits import Limits
     from fdf256_fast.retry import Budget
 
-__all__ = ["InOrder", "final"]
+__all__ = ["InOrder", "final", "first_span_bytes"]
 
 FIRST_SPAN_BYTES = 256 * 1024
 """The first request asks for so much and learns the size from its answer; a small file is done then."""
+
+FIRST_SPAN_BYTES_MOST = SPAN_BYTES_MAX
+"""And where there are other files for the other connections: one request is all that most files need then."""
 
 
 def final(error: TransferError) -> TransferError:
     """``error`` as one that is not tried again."""
     return TransferError(error.message, url=error.url) if isinstance(error, Transient) else error
+
+
+def first_span_bytes(limits: Limits, files: int) -> int:
+    """How much to ask for first of one of many files, of which ``files`` may have come and not be written.
+
+    All of them together fit into the memory.
+    """
+    share = int(limits.memory_bytes * AHEAD_MEMORY_SHARE / files)
+    return max(FIRST_SPAN_BYTES, min(FIRST_SPAN_BYTES_MOST, share))
 
 
 class InOrder:
@@ -48,6 +61,7 @@ class InOrder:
         self._is_pieced = False
         self._resumed = 0
         self._downloaded = 0
+        self._first_span_bytes = FIRST_SPAN_BYTES
 
     def _known(self) -> Entry:
         """Its entry in the journal."""
@@ -60,6 +74,9 @@ class InOrder:
     async def _forget(self, reason: str) -> None:
         """Drop what is had of it."""
         raise NotImplementedError
+
+    def _all_came(self) -> None:
+        """All of it has come, and is only to be checked."""
 
     @property
     def frontier(self) -> int:
@@ -109,11 +126,13 @@ class InOrder:
             source.validator = self._known().validators.get(source.name, Validator())
             if frontier and not source.validator and self._digest is None:
                 raise OriginChanged(f"nothing tells whether {source.name} is still the file it was")
-        span = Span(frontier, frontier + FIRST_SPAN_BYTES)
+        span = Span(frontier, frontier + self._first_span_bytes)
         if total is not None:
             span = Span(frontier, min(span.end, total))
         async with self._transfer.client.get(source, span, vouched=self._digest is not None) as answer:
             self._known().source = source.name
+            # Until the engine has been told of it, which takes a thread.
+            answer.hold()
             if answer.span is None:
                 if source.gives_ranges:
                     raise Unranged(f"{source.name} sends the whole file instead of a range", url=source.name)
@@ -186,7 +205,10 @@ class InOrder:
         try:
             if flight is not None and answer is not None:
                 try:
-                    await self._transfer.deliver(feed, flight, answer)
+                    with self._transfer.receiving() as receiver:
+                        await self._transfer.deliver(feed, flight, answer, receiver)
+                    if flight.position == feed.total:
+                        self._all_came()
                 except Error:
                     # The connections take over what did not come.
                     feed.holes.append(Span(flight.position, flight.span.end))

@@ -20,7 +20,6 @@ from fdf256_fast.client import Client, ClientSession
 from fdf256_fast.durable import storing
 from fdf256_fast.errors import Error, UsageError
 from fdf256_fast.finishing import drop_strangers, finish_publishing, finished_journal
-from fdf256_fast.forgetting import finish
 from fdf256_fast.forgotten import read_forgotten
 from fdf256_fast.in_order_run import Company, InOrderRun, check_selection, without_digest
 from fdf256_fast.journal import Journal, write_journal, write_journal_now
@@ -43,6 +42,8 @@ from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from fdf256_fast.forgetting import Removed
 
 __all__ = ["Options", "Run", "install", "install_catalog"]
 
@@ -182,7 +183,7 @@ async def install_catalog(
                 workspace = Workspace(target, workspace.home / "fetch" / catalog.name)
             await stack.enter_async_context(workspace.locked())
             # What a call of `forget` did not come to.
-            removed = await in_thread(finish, workspace)
+            removed = await in_thread(_finish_forgetting, workspace)
             if removed:
                 progress.message(f"{len(removed)} forgotten images were there and are removed")
             journal = await finished_journal(workspace, progress)
@@ -209,6 +210,15 @@ def _check_licenses(catalog: Catalog, wanted: Iterable[str]) -> None:
         if name not in catalog.licenses:
             known = ", ".join(catalog.licenses) or "none"
             raise UsageError(f"{catalog.source}: there is no licence {name!r}", hint=f"Known: {known}.")
+
+
+def _finish_forgetting(workspace: Workspace) -> tuple[Removed, ...]:
+    """Remove whatever is forgotten and still, or again, there."""
+    if not read_forgotten(workspace):
+        return ()
+    from fdf256_fast.forgetting import finish
+
+    return finish(workspace)
 
 
 class Run:

@@ -20,7 +20,7 @@ from fdf256_fast.watch import in_thread
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Entry", "Journal", "journal_draft", "read_journal", "write_journal"]
+__all__ = ["Entry", "Journal", "journal_draft", "read_journal", "read_journal_now", "write_journal"]
 
 VERSION = 2
 JOURNAL_BYTES_MAX = 64 * 1024 * 1024
@@ -90,10 +90,11 @@ async def read_journal(path: Path) -> Journal:
 
     Raises StorageError when the disk does not give it.
     """
-    return await in_thread(_read, path)
+    return await in_thread(read_journal_now, path)
 
 
-def _read(path: Path) -> Journal:
+def read_journal_now(path: Path) -> Journal:
+    """The same in a thread."""
     with storing("read", path):
         try:
             with path.open("rb") as file:

@@ -4,7 +4,10 @@ Two things have to agree.  ``flock`` on the lock file, which the system lets go 
 it is tried out at once, since there are file systems that grant it to everybody.  And a holder file beside
 it, made exclusively, that says who holds the lock: it decides where ``flock`` does not, and is touched every
 few seconds, so that one on another machine that stays behind can be told from one that is at work.
+
+Calls of ``os`` on plain strings, not ``Path``: there may be a lock for each of thousands of files.
 """
+# ruff: noqa: PTH105, PTH108, PTH120
 
 from __future__ import annotations
 
@@ -15,21 +18,25 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fdf256_fast.durable import boot_id, storage_error
 from fdf256_fast.errors import LockedError, no_thread
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Iterator
 
-__all__ = ["Holder", "held", "locked"]
+__all__ = ["Holder", "Locks", "held", "locked"]
 
 BEAT_SECONDS = 10.0
 """How often a holder shows that it is alive."""
 
 STALE_SECONDS = 60.0
 """A holder on another machine that has not shown itself for so long is gone; by the disk's own clock."""
+
+HOLDER_BYTES_MAX = 64 * 1024
+"""More than any host's name needs."""
 
 TRIES = 5
 
@@ -70,7 +77,7 @@ def held(path: Path, work: str, *, keep: bool) -> Iterator[None]:
 
     Raises LockedError when another process holds it, StorageError; Error where there is no thread to be had.
     """
-    lock = _Lock(path, work)
+    lock = _Lock(path, work, _me(), set())
     try:
         lock.take()
     except OSError as error:
@@ -105,33 +112,78 @@ def _beating(lock: _Lock) -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def locked(path: Path, work: str, *, keep: bool) -> AsyncIterator[None]:
     """:func:`held`, without keeping the event loop waiting."""
-    import asyncio  # noqa: PLC0415 - local commands hold a lock without it
+    from fdf256_fast.watch import in_thread  # noqa: PLC0415 - local commands hold a lock without asyncio
 
-    from fdf256_fast.watch import in_thread  # noqa: PLC0415
+    async with Locks(keep=keep) as locks:
+        await in_thread(locks.take, path, work)
+        yield
 
-    lock = _Lock(path, work)
-    try:
-        await in_thread(lock.take)
-    except asyncio.CancelledError:
-        # It may have come when the lock was taken already.
-        await in_thread(lock.release, keep=keep)
-        raise
-    except OSError as error:
-        raise storage_error("use", error, path) from error
-    try:
-        with _beating(lock):
-            yield
-    finally:
-        await in_thread(lock.release, keep=keep)
+
+class Locks:
+    """The locks of one run, held until it lets go of them or is left; lock files stay with ``keep``.
+
+    What does not change is found out once: who this process is, and whether ``flock`` keeps others out in a
+    folder.  That halves what a lock costs, of which a run may take thousands.
+    """
+
+    def __init__(self, *, keep: bool) -> None:
+        self._keep = keep
+        self._held: dict[Path, _Lock] = {}
+        self._proven: set[str] = set()
+        self._me = ""
+        import asyncio  # noqa: PLC0415 - as above
+
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle
+
+    async def __aenter__(self) -> Self:
+        self._timer = self._loop.call_later(BEAT_SECONDS, self._beat_soon)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        from fdf256_fast.watch import in_thread  # noqa: PLC0415
+
+        self._timer.cancel()
+        # A cancellation may have come when a lock was taken already.
+        await in_thread(self._release_all)
+
+    def take(self, path: Path, work: str) -> None:
+        """Take the lock at ``path``; in a thread.  Raises LockedError, StorageError."""
+        self._me = self._me or _me()
+        lock = _Lock(path, work, self._me, self._proven)
+        try:
+            lock.take()
+        except OSError as error:
+            raise storage_error("use", error, path) from error
+        self._held[path] = lock
+
+    def release(self, path: Path) -> None:
+        """Let go of it; in a thread."""
+        self._held.pop(path).release(keep=self._keep)
+
+    def _release_all(self) -> None:
+        for path in tuple(self._held):
+            self.release(path)
+
+    def _beat_soon(self) -> None:
+        self._loop.run_in_executor(None, self._beat)
+        self._timer = self._loop.call_later(BEAT_SECONDS, self._beat_soon)
+
+    def _beat(self) -> None:
+        """Touch all holder files."""
+        for lock in tuple(self._held.values()):
+            lock.beat()
 
 
 class _Lock:
-    def __init__(self, path: Path, work: str) -> None:
-        self._path = path
-        self._holder_path = path.with_name(path.name + ".holder")
+    def __init__(self, path: Path, work: str, me: str, proven: set[str]) -> None:
+        self._path = os.fspath(path)
+        self._holder_path = f"{self._path}.holder"
         self._work = work
+        self._me = me
+        self._proven = proven
         self._file: int | None = None
-        self._mine: str | None = None
+        self._is_mine = False
 
     def take(self) -> None:
         """Raises LockedError, OSError."""
@@ -150,20 +202,21 @@ class _Lock:
 
     def beat(self) -> None:
         with contextlib.suppress(OSError):
-            if self._mine is not None:
+            if self._is_mine:
                 os.utime(self._holder_path)
 
     def release(self, *, keep: bool) -> None:
-        if self._mine is not None:
-            mine, self._mine = self._mine, None
-            with contextlib.suppress(OSError, UnicodeError):
-                if self._holder_path.read_text("utf-8") == mine:
-                    self._holder_path.unlink()
+        if self._is_mine:
+            self._is_mine = False
+            with contextlib.suppress(OSError):
+                seen = self._read_holder()
+                if seen is not None and seen[0] == self._me:
+                    os.unlink(self._holder_path)
         if self._file is not None:
             # Removed while still held: whoever waits for it finds out and takes a new one.
             if not keep:
                 with contextlib.suppress(OSError):
-                    self._path.unlink()
+                    os.unlink(self._path)
             file, self._file = self._file, None
             os.close(file)
 
@@ -180,10 +233,14 @@ class _Lock:
             raise self._refusal() from error
         except OSError:
             return False  # this file system has no such locks
+        folder = os.path.dirname(self._path)
+        if folder in self._proven:
+            return True
         second = self._open()
         try:
             fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._proven.add(folder)
             return True
         finally:
             os.close(second)
@@ -192,28 +249,26 @@ class _Lock:
     def _is_current(self, file: int) -> bool:
         """Whether the file is still the one at its path: its last holder may have removed it."""
         try:
-            return os.path.samestat(os.fstat(file), self._path.lstat())
+            return os.path.samestat(os.fstat(file), os.lstat(self._path))
         except FileNotFoundError:
             return False
 
     # ---- the holder --------------------------------------------------------------------------------
 
     def _hold(self, file: int, *, is_proof: bool) -> None:
-        mine = json.dumps(Holder.me()._asdict())
         for _ in range(TRIES):
             try:
                 fresh = os.open(self._holder_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             except FileExistsError:
                 self._displace(file, is_proof=is_proof)
                 continue
-            self._mine = mine
             try:
-                with os.fdopen(fresh, "w", encoding="utf-8") as out:
-                    out.write(mine)
-            except OSError:
-                self._mine = None
-                self._holder_path.unlink(missing_ok=True)
-                raise
+                os.write(fresh, self._me.encode())
+                self._is_mine = True
+            finally:
+                os.close(fresh)
+                if not self._is_mine:
+                    os.unlink(self._holder_path)
             return
         raise self._refusal()
 
@@ -229,23 +284,24 @@ class _Lock:
             raise self._refusal()
         if is_proof:
             # Nobody else comes this far.  No second name, which a kill could leave behind.
-            self._holder_path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._holder_path)
             return
-        aside = self._holder_path.with_name(f"{self._holder_path.name}.{os.getpid()}")
+        aside = f"{self._holder_path}.{os.getpid()}"
         with contextlib.suppress(FileNotFoundError):
-            self._holder_path.replace(aside)
-            took = aside.read_text("utf-8", "replace")
+            os.replace(self._holder_path, aside)
+            took = _read_text(aside)
             if took != text:  # somebody was faster, and that was his
                 with contextlib.suppress(FileExistsError):
-                    self._holder_path.hardlink_to(aside)
-                aside.unlink()
+                    os.link(aside, self._holder_path)
+                os.unlink(aside)
                 raise self._refusal()
-            aside.unlink()
+            os.unlink(aside)
 
     def _read_holder(self) -> tuple[str, float] | None:
         try:
-            modified = self._holder_path.lstat().st_mtime
-            return self._holder_path.read_text("utf-8", "replace"), modified
+            modified = os.lstat(self._holder_path).st_mtime
+            return _read_text(self._holder_path), modified
         except FileNotFoundError:
             return None
 
@@ -258,6 +314,14 @@ class _Lock:
             f"another process is {self._work}" + (f": {holder}" if holder else ""),
             hint="Wait for it to end, or choose another target.",
         )
+
+
+def _read_text(path: str) -> str:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, HOLDER_BYTES_MAX).decode("utf-8", "replace")
+    finally:
+        os.close(file)
 
 
 def _is_alive(holder: Holder | None, age_seconds: float, *, is_proof: bool) -> bool:
@@ -273,6 +337,11 @@ def _is_alive(holder: Holder | None, age_seconds: float, *, is_proof: bool) -> b
         return shown
     # Its machine was started anew, or it is another one: then a lock may be each machine's own.
     return holder.host != _host() and shown
+
+
+def _me() -> str:
+    """This process, as its holder files say it."""
+    return json.dumps(Holder.me()._asdict())
 
 
 def _host() -> str:

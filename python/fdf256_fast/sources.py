@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -123,6 +124,7 @@ class Source:
         return redacted(self.url)
 
 
+@lru_cache(256)
 def redacted(url: str) -> str:
     """``url`` without user, password, query and fragment, which may hold secrets."""
     parts = urlsplit(url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,9 +83,12 @@ def block_bytes(folder: Path) -> int:
 def used_bytes(path: Path) -> int:
     """Disk space that a file, or the files in a folder, take."""
     total = 0
-    with contextlib.suppress(OSError):
-        if not path.is_dir():
-            return path.lstat().st_blocks * 512
+    try:
+        status = path.lstat()
+    except OSError:
+        return 0
+    if stat.S_ISREG(status.st_mode):
+        return status.st_blocks * 512
     for root, _, files in os.walk(path):
         for name in files:
             with contextlib.suppress(OSError):

@@ -223,6 +223,7 @@ class Transfer:
         self._pacer = Pacer(limits.rate, self._clock)
         self._intake = Intake(self.engine)
         self._wake = asyncio.Event()
+        self._receivers: list[Receiver] = []
         self._idle: deque[asyncio.Future[tuple[Feed, Flight]]] = deque()
         self._span_seconds: deque[float] = deque(maxlen=64)
         self._crowd = Crowd(limits.connections_start, limits.connections_most)
@@ -261,8 +262,10 @@ class Transfer:
         self._by_number[feed.number] = feed
         for event in self._early.pop(feed.number, []):
             self._act_on(event)
-        self._set_windows()
-        self._dispatch()
+        # Of a small file nothing more is to be asked for: thousands may come and go.
+        if feed.unrequested > 0:
+            self._set_windows()
+            self._dispatch()
 
     def remove(self, feed: Feed) -> None:
         """Do not serve ``feed`` any more, and let its connections go."""
@@ -270,6 +273,21 @@ class Transfer:
             self.feeds.remove(feed)
         for flight in feed.flights:
             flight.abandon()
+
+    def drop(self, number: int) -> None:
+        """Forget an archive of the engine's, with which everybody is done."""
+        self.engine.abandon(number)
+        self._by_number.pop(number, None)
+        self._early.pop(number, None)
+
+    @contextlib.contextmanager
+    def receiving(self) -> Iterator[Receiver]:
+        """A buffer for an answer that none of the connections here has asked for."""
+        receiver = self._receivers.pop() if self._receivers else self.engine.receiver()
+        try:
+            yield receiver
+        finally:
+            self._receivers.append(receiver)
 
     def beside(self, job: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run ``job`` beside the connections; an error in it ends the run."""

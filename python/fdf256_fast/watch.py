@@ -18,14 +18,24 @@ if TYPE_CHECKING:
     from fdf256_fast.progress import ArchiveProgress, Progress
     from fdf256_fast.transfer import Transfer
 
-__all__ = ["Watched", "affordable", "all_of", "in_job", "in_thread", "showing", "unbroken", "watching"]
+__all__ = [
+    "Watched",
+    "affordable",
+    "all_of",
+    "in_job",
+    "in_thread",
+    "showing",
+    "to_its_end",
+    "unbroken",
+    "watching",
+]
 
 T = TypeVar("T")
 
 JOURNAL_SECONDS = 0.5
 """Longest time between two journals while anything moves."""
 
-JOURNAL_MEMORY_SHARE = 1 / 8
+JOURNAL_MEMORY_SHARE = 1 / 4
 """And the most bytes, as a share of the memory budget: on a fast link half a second is too long."""
 
 SCREEN_SECONDS = 0.1
@@ -152,7 +162,7 @@ async def in_thread(function: Callable[..., T], *arguments: object, **options: o
     except RuntimeError as error:
         raise no_thread(error) from error
     try:
-        return await _to_its_end(job)
+        return await to_its_end(job)
     finally:
         del job
 
@@ -164,7 +174,7 @@ async def in_job(job: Job, function: Callable[..., T], *arguments: object) -> T:
     except RuntimeError as error:
         raise no_thread(error) from error
     try:
-        return await _to_its_end(call, job.cancel)
+        return await to_its_end(call, job.cancel)
     finally:
         del call
 
@@ -174,10 +184,10 @@ async def unbroken(job: Coroutine[object, object, T]) -> T:
 
     A file that is being opened in a thread would else stay open, with nobody to close it.
     """
-    return await _to_its_end(asyncio.get_running_loop().create_task(job))
+    return await to_its_end(asyncio.get_running_loop().create_task(job))
 
 
-async def _to_its_end(job: asyncio.Future[T], stop: Callable[[], None] | None = None) -> T:
+async def to_its_end(job: asyncio.Future[T], stop: Callable[[], None] | None = None) -> T:
     """Wait for ``job``; a cancellation is raised when it is over, however often it is repeated.
 
     ``stop`` is called when the cancellation comes.

@@ -390,14 +390,21 @@ impl Archive {
         self.pending.as_ref().map_or(limit, |pending| limit.min(pending.position))
     }
 
+    /// Whether its digest, if it has one, is an MD5, of which several cost what one costs.
+    pub fn is_md5(&self) -> bool {
+        self.algorithm.is_none_or(|algorithm| algorithm == Algorithm::Md5)
+    }
+
     /// Nothing more will come before the digest is there.
     pub fn digest_at_end(&self) -> bool {
         self.digest_limit() == self.total || self.pending.is_some()
     }
 
-    /// The digest holds up the window.
+    /// The digest holds up the window, or the end of an archive for company that it has no use for.
     pub fn digest_urgent(&self) -> bool {
-        self.digest_ready().is_some_and(|ready| ready >= self.window_bytes / 4)
+        let shares_lanes = self.digest.as_ref().is_some_and(|digest| matches!(digest.inner, Hasher::Md5(_)));
+        let is_last = !shares_lanes && self.digest_at_end();
+        self.digest_ready().is_some_and(|ready| ready >= self.window_bytes / 4 || (is_last && ready > 0))
     }
 
     pub fn digest_active(&self) -> bool {

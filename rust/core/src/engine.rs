@@ -9,6 +9,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -17,14 +18,14 @@ use bytes::Bytes;
 
 use crate::archive::{Archive, Unpacking, Work, passed_of};
 pub use crate::archive::{Spec, UNKNOWN_BYTES, UnpackSpec};
-use crate::digest::{Hasher, update_together};
+use crate::digest::{Algorithm, Hasher, lanes, update_together};
 use crate::error::{Error, Result};
 use crate::intake::{Intake, Receiver};
 use crate::job::Job;
 pub use crate::recheck::{Lost, Unpacked};
 use crate::slab::Pool;
 use crate::stream::Stream;
-use crate::unpack::{Scratch, unpack_member};
+use crate::unpack::{Scratch, Whole, unpack_together};
 use crate::untar::Untar;
 
 /// One step of an in-order consumer: long enough to make the lock invisible, short enough to cancel.
@@ -37,8 +38,15 @@ const LANE_LEAST_BYTES: u64 = 1 << 20;
 const LANE_PATIENCE: Duration = Duration::from_millis(40);
 /// Streams that share one SIMD kernel.
 const LANES: usize = 4;
-/// Below this much of what was received and is not done with, workers rather receive more.
-const READ_FIRST_BYTES: usize = 32 << 20;
+/// While so much of what was received is not done with, workers rather look after that; and once it is less than
+/// the other, they rather receive more.  In between they go on with what they are at, so that members and
+/// streams come together whose digests keep each other company.
+const READ_MOST_BYTES: usize = 48 << 20;
+const READ_LEAST_BYTES: usize = 24 << 20;
+/// Members that a worker takes at once: enough for their SHA-256s to keep each other company, in a core's
+/// second-level cache all together, and so few that the others have some too.
+const BATCH_MEMBERS: usize = 16;
+const BATCH_BYTES: u64 = 1600 << 10;
 /// Read size for archives that are on this machine already.
 const LOCAL_READ_BYTES: usize = 1 << 20;
 
@@ -81,6 +89,8 @@ pub struct Engine {
 
 struct Shared {
     pool: Arc<Pool>,
+    /// See `READ_MOST_BYTES`.
+    reads_first: AtomicBool,
     /// None where this process may open no files for it: then Python reads everything itself.
     /// Gone after `close`, with its files.
     intake: Mutex<Option<Arc<Intake>>>,
@@ -92,10 +102,14 @@ struct Shared {
 
 struct State {
     archives: Vec<Archive>,
+    /// Those with anything left to do, in ascending order: a run may have had thousands that are done with.
+    live: Vec<usize>,
     /// Members whose bytes are all here: archive and member number.
     complete: VecDeque<(usize, usize)>,
     events: VecDeque<Event>,
     last_digest: Instant,
+    /// Workers that are at digests.
+    digesting: usize,
     /// Workers that wait for something to do.  A wake-up is a system call even when nobody sleeps, so none
     /// is sent for nothing: that took five of them per member down to less than one.
     idle: usize,
@@ -110,8 +124,24 @@ enum Next {
     Task(Task),
 }
 
+/// A member whose bytes are all here.
+struct Complete {
+    archive: usize,
+    index: usize,
+    generation: u64,
+    unpacking: Arc<Unpacking>,
+    chunks: Vec<Bytes>,
+}
+
+impl Complete {
+    fn whole(&self) -> Whole<'_> {
+        let Unpacking { directory, staging, .. } = &*self.unpacking;
+        Whole { directory, index: self.index, chunks: &self.chunks, staging }
+    }
+}
+
 enum Task {
-    Member { archive: usize, index: usize, generation: u64, unpacking: Arc<Unpacking>, chunks: Vec<Bytes> },
+    Members(Vec<Complete>),
     File { archive: usize, work: Work<Arc<File>>, path: PathBuf },
     Digest(Vec<(usize, Work<Hasher>)>),
     BeginStream { archive: usize, index: usize, unpacking: Arc<Unpacking>, spool: PathBuf },
@@ -127,12 +157,15 @@ impl Engine {
     pub fn start(job: &Job, workers: usize) -> Result<Self> {
         let shared = Arc::new(Shared {
             pool: Arc::default(),
+            reads_first: AtomicBool::new(true),
             intake: Mutex::new(Intake::new().ok().map(Arc::new)),
             state: Mutex::new(State {
                 archives: Vec::new(),
+                live: Vec::new(),
                 complete: VecDeque::new(),
                 events: VecDeque::new(),
                 last_digest: Instant::now(),
+                digesting: 0,
                 idle: 0,
                 receiving: false,
                 closing: false,
@@ -164,6 +197,7 @@ impl Engine {
         let mut state = self.shared.lock();
         state.archives.push(archive);
         let number = state.archives.len() - 1;
+        state.live.push(number);
         // An empty or already complete archive gets no chunk that would wake anybody.
         self.shared.settle(&mut state, number);
         self.shared.wake_one(state);
@@ -258,7 +292,10 @@ impl Engine {
 
     /// Gives up `archive`: what arrives for it from now on is dropped, no event tells of it any more.
     pub fn abandon(&self, archive: usize) {
-        let window = self.shared.lock().archives[archive].abandon();
+        let mut state = self.shared.lock();
+        state.live.retain(|&other| other != archive);
+        let window = state.archives[archive].abandon();
+        drop(state);
         drop(window);
     }
 
@@ -359,7 +396,7 @@ impl Shared {
     }
 
     fn run_worker(&self) {
-        let mut scratch = Scratch::default();
+        let mut scratches: Vec<Scratch> = (0..BATCH_MEMBERS).map(|_| Scratch::default()).collect();
         let intake = self.intake();
         while let Some(next) = self.next(intake.as_deref()) {
             let archive = match (&next, &intake) {
@@ -373,7 +410,7 @@ impl Shared {
                         intake.read(number, |archive, offset, data| self.write(archive, offset, &data));
                     }
                 }
-                Next::Task(task) => self.perform(task, &mut scratch),
+                Next::Task(task) => self.perform(task, &mut scratches),
             }));
             if let Err(panic) = done {
                 let text = panic
@@ -391,7 +428,7 @@ impl Shared {
         // wait, and leave the cache.
         if let Some(intake) = intake
             && intake.is_open()
-            && self.pool.used_bytes() < READ_FIRST_BYTES
+            && self.rather_reads()
             && !self.job.is_cancelled()
             && let Some(number) = intake.ready()
         {
@@ -433,6 +470,17 @@ impl Shared {
             };
             state.idle -= 1;
         }
+    }
+
+    /// Whether receiving comes before what is at hand.
+    fn rather_reads(&self) -> bool {
+        let used = self.pool.used_bytes();
+        let before = self.reads_first.load(Ordering::Relaxed);
+        let now = used < if before { READ_MOST_BYTES } else { READ_LEAST_BYTES };
+        if now != before {
+            self.reads_first.store(now, Ordering::Relaxed);
+        }
+        now
     }
 
     fn write(&self, archive: usize, offset: u64, data: &Bytes) {
@@ -483,24 +531,9 @@ impl Shared {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn perform(&self, task: Task, scratch: &mut Scratch) {
+    fn perform(&self, task: Task, scratches: &mut [Scratch]) {
         match task {
-            Task::Member { archive, index, generation, unpacking, chunks } => {
-                let Unpacking { directory, staging, .. } = &*unpacking;
-                let result = unpack_member(directory, index, &chunks, staging, scratch, &self.job)
-                    .and_then(|sha256| unpacking.record(index, &sha256));
-                self.update(archive, |state| match result {
-                    Ok(()) => {
-                        state.member_done(index);
-                        Outcome::Going
-                    }
-                    Err(error @ Error::Member { .. }) if generation == state.generation => {
-                        Outcome::damaged(state.member_damaged(index), error)
-                    }
-                    Err(Error::Member { .. }) => Outcome::Going,
-                    Err(error) => Outcome::Failed(error),
-                });
-            }
+            Task::Members(batch) => self.perform_members(&batch, scratches),
             Task::File { archive, work, path } => {
                 let mut offset = work.start;
                 let result = work.chunks.iter().try_for_each(|chunk| {
@@ -544,12 +577,33 @@ impl Shared {
         }
     }
 
+    fn perform_members(&self, batch: &[Complete], scratches: &mut [Scratch]) {
+        let members: Vec<Whole<'_>> = batch.iter().map(Complete::whole).collect();
+        let results = unpack_together(&members, scratches, &self.job);
+        for (&Complete { archive, index, generation, ref unpacking, .. }, result) in batch.iter().zip(results)
+        {
+            let result = result.and_then(|sha256| unpacking.record(index, &sha256));
+            self.update(archive, |state| match result {
+                Ok(()) => {
+                    state.member_done(index);
+                    Outcome::Going
+                }
+                Err(error @ Error::Member { .. }) if generation == state.generation => {
+                    Outcome::damaged(state.member_damaged(index), error)
+                }
+                Err(Error::Member { .. }) => Outcome::Going,
+                Err(error) => Outcome::Failed(error),
+            });
+        }
+    }
+
     fn perform_digest(&self, batch: Vec<(usize, Work<Hasher>)>) {
         let (ends, mut work): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .map(|(archive, work)| ((archive, work.end, work.generation), (work.inner, work.chunks)))
             .unzip();
         update_together(&mut work);
+        self.lock().digesting -= 1;
         for ((archive, end, generation), (hasher, _)) in ends.into_iter().zip(work) {
             self.update(archive, |state| {
                 state.digest_done(hasher, end, generation);
@@ -624,6 +678,7 @@ impl Shared {
             match archive.verdict() {
                 Ok(digest) => {
                     archive.finished = true;
+                    state.live.retain(|&other| other != number);
                     state.events.push_back(Event::Finished { archive: number, digest });
                 }
                 Err(error) => state.fail(number, error),
@@ -660,8 +715,13 @@ impl State {
     fn fail(&mut self, number: usize, error: Error) {
         if !matches!(error, Error::Cancelled) && !self.archives[number].failed {
             self.archives[number].failed = true;
+            self.live.retain(|&other| other != number);
             self.events.push_back(Event::Failed { archive: number, error });
         }
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Archive> {
+        self.live.iter().map(|&number| &self.archives[number])
     }
 
     /// What to do next.  Consumers that must go in order come before members, since they free the window;
@@ -674,30 +734,33 @@ impl State {
         self.in_order_task(STEP_LEAST_BYTES)
             .or_else(|| self.member_task())
             .or_else(|| self.in_order_task(1))
-            .or_else(|| if self.last_digest.elapsed() >= LANE_PATIENCE { self.digest_task() } else { None })
+            .or_else(|| {
+                let waits = self.digests_wait() || self.last_digest.elapsed() < LANE_PATIENCE;
+                if waits { None } else { self.digest_task() }
+            })
     }
 
     fn member_task(&mut self) -> Option<Task> {
-        while let Some((archive, index)) = self.complete.pop_front() {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < BATCH_MEMBERS && bytes < BATCH_BYTES {
+            let Some((archive, index)) = self.complete.pop_front() else { break };
             let state = &self.archives[archive];
             if state.failed {
                 continue;
             }
             if let Some((unpacking, chunks)) = state.member_chunks(index) {
-                return Some(Task::Member {
-                    archive,
-                    index,
-                    generation: state.generation,
-                    unpacking,
-                    chunks,
-                });
+                let (start, end) = unpacking.directory.extent(index);
+                bytes += unpacking.directory.entry(index).bytes.max(end - start);
+                batch.push(Complete { archive, index, generation: state.generation, unpacking, chunks });
             }
         }
-        None
+        (!batch.is_empty()).then_some(Task::Members(batch))
     }
 
     fn in_order_task(&mut self, least: u64) -> Option<Task> {
-        for (number, archive) in self.archives.iter_mut().enumerate().filter(|(_, archive)| !archive.failed) {
+        for &number in &self.live {
+            let archive = &mut self.archives[number];
             if let Some(work) = archive.file_work(least, STEP_BYTES) {
                 return Some(Task::File { archive: number, work, path: archive.file_path.clone() });
             }
@@ -717,31 +780,39 @@ impl State {
 
     /// Whether the digests should run now: as many streams have bytes as share a kernel, or somebody waits.
     fn lanes_ready(&self) -> bool {
-        let active = self.archives.iter().filter(|archive| archive.digest_active()).count();
-        let full = self.archives.iter().filter(|archive| {
+        let active = self.live().filter(|archive| archive.digest_active()).count();
+        let full = self.live().filter(|archive| {
             archive
                 .digest_ready()
                 .is_some_and(|ready| ready >= LANE_LEAST_BYTES || (ready > 0 && archive.digest_at_end()))
         });
         let full = full.count();
-        full > 0 && (full >= active.min(LANES) || self.archives.iter().any(Archive::digest_urgent))
+        if self.digests_wait() {
+            return self.live().any(Archive::digest_urgent);
+        }
+        full > 0 && (full >= active.min(LANES) || self.live().any(Archive::digest_urgent))
+    }
+
+    /// MD5s are one worker's at a time, unless one holds up the window: streams that run without the longest of
+    /// them cost as much again, since that one then runs without them.
+    fn digests_wait(&self) -> bool {
+        self.digesting > 0 && self.live().all(Archive::is_md5)
     }
 
     fn digest_pending(&self) -> bool {
-        self.archives.iter().any(|archive| archive.digest_ready().is_some_and(|ready| ready > 0))
+        self.live().any(|archive| archive.digest_ready().is_some_and(|ready| ready > 0))
     }
 
     fn digest_task(&mut self) -> Option<Task> {
         let mut waiting: Vec<(u64, usize)> = self
-            .archives
+            .live
             .iter()
-            .enumerate()
-            .filter_map(|(number, archive)| {
-                Some((archive.digest_ready().filter(|&ready| ready > 0)?, number))
+            .filter_map(|&number| {
+                Some((self.archives[number].digest_ready().filter(|&ready| ready > 0)?, number))
             })
             .collect();
         waiting.sort_unstable_by(|a, b| b.cmp(a));
-        waiting.truncate(LANES);
+        waiting.truncate(lanes(Algorithm::Md5));
         // What one stream has more than the others would run alone, at a third of the speed: it waits for
         // the next batch, unless it holds up the window or is all there is.
         let shared = waiting.iter().map(|&(ready, _)| ready).filter(|&ready| ready >= LANE_LEAST_BYTES).min();
@@ -752,6 +823,7 @@ impl State {
             let most = if archive.digest_urgent() { STEP_BYTES } else { shared.unwrap_or(STEP_BYTES) };
             batch.extend(archive.digest_work(most.min(STEP_BYTES)).map(|work| (number, work)));
         }
+        self.digesting += usize::from(!batch.is_empty());
         (!batch.is_empty()).then_some(Task::Digest(batch))
     }
 }
@@ -759,11 +831,11 @@ impl State {
 impl Task {
     fn archive(&self) -> usize {
         match self {
-            Self::Member { archive, .. }
-            | Self::File { archive, .. }
+            Self::File { archive, .. }
             | Self::BeginStream { archive, .. }
             | Self::Stream { archive, .. }
             | Self::Untar { archive, .. } => *archive,
+            Self::Members(batch) => batch.first().map_or(0, |member| member.archive),
             Self::Digest(batch) => batch.first().map_or(0, |(archive, _)| *archive),
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::extract::{Course, Goal, LocalArchive};
 use crate::extract_large::{Larges, is_large};
-use crate::unpack::{Scratch, unpack_member};
+use crate::unpack::{Scratch, Whole, unpack_member};
 use crate::zip::Directory;
 
 /// A batch is read by one call; a second of work for nobody, and enough that taking it costs nothing.
@@ -124,14 +124,9 @@ impl<'a> Worker<'a> {
             let (from, to) = self.directory.extent(index);
             let within = |offset: u64| usize::try_from(offset - start).unwrap_or(usize::MAX);
             let extent = span.slice(within(from)..within(to));
-            unpack_member(
-                self.directory,
-                index,
-                &[extent],
-                &self.goal.staging,
-                &mut self.scratch,
-                self.course.job(),
-            )?;
+            let member =
+                Whole { directory: self.directory, index, chunks: &[extent], staging: &self.goal.staging };
+            unpack_member(member, &mut self.scratch, self.course.job())?;
             self.archive.count(self.directory, index);
         }
         Ok(span.try_into_mut().map(Vec::from).unwrap_or_default())

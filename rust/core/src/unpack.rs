@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
-use sha2::{Digest as _, Sha256};
 use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
+use crate::digest::{Sha256, sha256_many};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::staging::Staging;
@@ -49,18 +49,65 @@ impl Scratch {
     }
 }
 
-/// Unpacks member `index`, whose whole extent is in `chunks`, and returns its file's SHA-256.
+/// A member whose whole extent is in `chunks`.
+#[derive(Clone, Copy)]
+pub struct Whole<'a> {
+    pub directory: &'a Directory,
+    pub index: usize,
+    pub chunks: &'a [Bytes],
+    pub staging: &'a Staging,
+}
+
+/// What became of a member that was looked at.
+enum Checked<'a> {
+    /// What its file is to hold.
+    Contents(Vec<&'a [u8]>),
+    /// The file is written: it was too large for one call.
+    Written(Sha256Bytes),
+}
+
+/// Unpacks `member` and returns its file's SHA-256, if that is wanted.
 ///
 /// # Errors
 /// `Member` when it is damaged, `Storage`, or `Cancelled`.
-pub fn unpack_member(
-    directory: &Directory,
-    index: usize,
-    chunks: &[Bytes],
-    staging: &Staging,
-    scratch: &mut Scratch,
+pub fn unpack_member(member: Whole<'_>, scratch: &mut Scratch, job: &Job) -> Result<Sha256Bytes> {
+    let wants_sha256 = scratch.wants_sha256;
+    let contents = match check(member, scratch, job)? {
+        Checked::Contents(contents) => contents,
+        Checked::Written(sha256) => return Ok(sha256),
+    };
+    let digests = if wants_sha256 { sha256_many(&[&contents]) } else { Vec::new() };
+    write(member, &contents)?;
+    Ok(digests.first().copied().unwrap_or_default())
+}
+
+/// Unpacks members, each with a scratch of its own, and returns their files' SHA-256s.  These are computed
+/// together, since two take three quarters of the time of one after the other.
+pub fn unpack_together(
+    members: &[Whole<'_>],
+    scratches: &mut [Scratch],
     job: &Job,
-) -> Result<Sha256Bytes> {
+) -> Vec<Result<Sha256Bytes>> {
+    let checked: Vec<Result<Checked<'_>>> =
+        members.iter().zip(scratches).map(|(&member, scratch)| check(member, scratch, job)).collect();
+    let messages = checked.iter().filter_map(|checked| match checked {
+        Ok(Checked::Contents(contents)) => Some(contents.as_slice()),
+        _ => None,
+    });
+    let mut digests = sha256_many(&messages.collect::<Vec<_>>()).into_iter();
+    let finish = |(checked, &member): (Result<Checked<'_>>, &Whole<'_>)| match checked? {
+        Checked::Written(sha256) => Ok(sha256),
+        Checked::Contents(contents) => {
+            let sha256 = digests.next().unwrap_or_default();
+            write(member, &contents).map(|()| sha256)
+        }
+    };
+    checked.into_iter().zip(members).map(finish).collect()
+}
+
+/// Checks headers, size and CRC-32, and inflates what is small enough for one call.
+fn check<'a>(member: Whole<'a>, scratch: &'a mut Scratch, job: &Job) -> Result<Checked<'a>> {
+    let Whole { directory, index, chunks, staging } = member;
     let entry = directory.entry(index);
     let local = local_header(directory, index, chunks, &mut scratch.input)?;
     let mut data = Vec::with_capacity(chunks.len());
@@ -76,34 +123,30 @@ pub fn unpack_member(
                 return Err(error);
             }
         }
-        return unpacker.finish(directory, &entry, staging);
+        return unpacker.finish(directory, &entry, staging).map(Checked::Written);
     }
-    let wants_sha256 = scratch.wants_sha256;
-    let contents: &[&[u8]] = match entry.method() {
-        Method::Stored => &data,
-        Method::Deflated | Method::Zstd => &[inflate(directory, &entry, &data, scratch)?],
+    let contents = match entry.method() {
+        Method::Stored => data,
+        Method::Deflated | Method::Zstd => vec![inflate(directory, &entry, &data, scratch)?],
     };
-    let (mut crc32, mut sha256) = (crc32fast::Hasher::new(), Sha256::new());
-    for slice in contents {
-        // Both checks run over the same bytes while they are in the cache.
-        for block in slice.chunks(1 << 15) {
-            crc32.update(block);
-            if wants_sha256 {
-                sha256.update(block);
-            }
-        }
+    let mut crc32 = crc32fast::Hasher::new();
+    for slice in &contents {
+        crc32.update(slice);
     }
     check_crc32(directory, &entry, crc32)?;
+    Ok(Checked::Contents(contents))
+}
+
+/// Writes the file, or makes the folder, which was validated to have no contents.
+fn write(member: Whole<'_>, contents: &[&[u8]]) -> Result<()> {
+    let Whole { directory, index, staging, .. } = member;
+    let entry = directory.entry(index);
     let name = entry.name();
     if entry.is_directory() {
-        // Validated to have no contents.
-        staging.make_directory(&name)?;
-        return Ok(sha256.finalize().into());
+        return staging.make_directory(&name);
     }
     let mut file = staging.create(&name)?;
-    write_slices(&mut file, contents)
-        .map_err(|source| Error::storage("write", &staging.path(&name), &source))?;
-    Ok(sha256.finalize().into())
+    write_slices(&mut file, contents).map_err(|source| Error::storage("write", &staging.path(&name), &source))
 }
 
 /// The local header at the start of the extent that `chunks` hold.
@@ -389,7 +432,7 @@ impl Unpacker {
             file,
             name,
             crc32: crc32fast::Hasher::new(),
-            sha256: Sha256::new(),
+            sha256: Sha256::default(),
             wants_sha256: true,
             produced: 0,
         })
@@ -462,7 +505,7 @@ impl Unpacker {
             self.discard(staging);
             return Err(error);
         }
-        Ok(self.sha256.finalize().into())
+        Ok(self.sha256.finish())
     }
 
     /// Leaves no file.

@@ -26,6 +26,8 @@ pub(super) trait Compression {
 /// Adds to each state the blocks of the same index, at most `lanes` of them, all with equally many blocks.
 pub(super) struct Kernel<S> {
     pub lanes: usize,
+    /// With fewer streams than this the kernel before is better, or none.
+    pub least: usize,
     pub run: fn(&mut [S], &[&[Block]]),
 }
 
@@ -199,9 +201,13 @@ fn update_abreast<C: Compression>(group: &mut [Lane<'_, C>]) {
         lane.slice = rest;
     }
     let count = group.len();
-    match C::kernels().iter().find(|kernel| kernel.lanes >= count) {
-        Some(kernel) => (kernel.run)(&mut states[..count], &inputs[..count]),
-        None => states.iter_mut().zip(inputs).for_each(|(state, input)| C::compress(state, input)),
+    let (states_in_use, inputs) = (&mut states[..count], &inputs[..count]);
+    match C::kernels().iter().rfind(|kernel| kernel.least <= count) {
+        Some(kernel) => {
+            let some = states_in_use.chunks_mut(kernel.lanes).zip(inputs.chunks(kernel.lanes));
+            some.for_each(|(states, inputs)| (kernel.run)(states, inputs));
+        }
+        None => states_in_use.iter_mut().zip(inputs).for_each(|(state, input)| C::compress(state, input)),
     }
     for (lane, state) in group.iter_mut().zip(states) {
         lane.stream.state = state;

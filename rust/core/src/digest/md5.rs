@@ -23,6 +23,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::Zmm;
 
 use std::sync::OnceLock;
 use std::{array, slice};
@@ -74,8 +76,8 @@ pub(super) struct Kernels {
 static PORTABLE: Kernels = Kernels {
     single: compress,
     several: &[
-        Kernel { lanes: 4, run: |states, inputs| compress_lanes::<4, u32x4>(states, inputs) },
-        Kernel { lanes: 8, run: |states, inputs| compress_lanes::<8, Pair<u32x4>>(states, inputs) },
+        Kernel { lanes: 4, least: 2, run: |states, inputs| compress_lanes::<4, u32x4>(states, inputs) },
+        Kernel { lanes: 8, least: 5, run: |states, inputs| compress_lanes::<8, Pair<u32x4>>(states, inputs) },
     ],
 };
 
@@ -175,7 +177,7 @@ fn compress_lanes<const LANES: usize, V: Vector<LANES>>(states: &mut [State], in
 ///
 /// The four functions of RFC 1321, 3.4, come as a sum with what is known before them: `x` is the newest
 /// word, and only what depends on it may wait for it.
-trait Word: Copy {
+pub(super) trait Word: Copy {
     fn constant(value: u32) -> Self;
     /// The same value, as one that the compiler knows nothing of.  In a sum it would add the constant last of
     /// all, where the next step waits for it: five cycles a step instead of four.
@@ -208,7 +210,7 @@ trait Word: Copy {
 }
 
 /// Words of `LANES` streams.
-trait Vector<const LANES: usize>: Word {
+pub(super) trait Vector<const LANES: usize>: Word {
     fn from_lanes(lanes: [u32; LANES]) -> Self;
     fn to_lanes(self) -> [u32; LANES];
     /// The four words from byte `AT` on of each block, as four vectors.

@@ -20,7 +20,7 @@ use fdf256_core::engine::{Engine, Event, Spec, UnpackSpec};
 use fdf256_core::policy::Policy;
 use fdf256_core::staging::Staging;
 use fdf256_core::stream::Stream;
-use fdf256_core::unpack::{Scratch, unpack_member};
+use fdf256_core::unpack::{Scratch, Whole, unpack_member};
 use fdf256_core::zip::{Directory, Method, Parsed};
 use fdf256_core::{Error, Job, Result, name};
 
@@ -266,7 +266,8 @@ fn unpack_whole(
 ) -> Result<[u8; 32]> {
     let staging = Staging::open(folder).unwrap();
     let chunks = chunks(extent_of(directory, index, bytes), seed);
-    unpack_member(directory, index, &chunks, &staging, scratch, &Job::default())
+    let member = Whole { directory, index, chunks: &chunks, staging: &staging };
+    unpack_member(member, scratch, &Job::default())
 }
 
 /// In several pieces; between two of them it is saved, `change`d, and taken up.

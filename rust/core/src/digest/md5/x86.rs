@@ -28,6 +28,7 @@ static AVX512: Kernels = Kernels {
     several: &[
         Kernel {
             lanes: 4,
+            least: 2,
             run: |states, inputs| {
                 // SAFETY: as above.
                 unsafe { avx512_4(states, inputs) }
@@ -35,6 +36,7 @@ static AVX512: Kernels = Kernels {
         },
         Kernel {
             lanes: 8,
+            least: 5,
             run: |states, inputs| {
                 // SAFETY: as above.
                 unsafe { avx512_8(states, inputs) }
@@ -42,6 +44,7 @@ static AVX512: Kernels = Kernels {
         },
         Kernel {
             lanes: 16,
+            least: 9,
             run: |states, inputs| {
                 // SAFETY: as above.
                 unsafe { avx512_16(states, inputs) }
@@ -55,6 +58,7 @@ static AVX2: Kernels = Kernels {
     several: &[
         Kernel {
             lanes: 4,
+            least: 2,
             run: |states, inputs| {
                 // SAFETY: as below.
                 unsafe { avx2_4(states, inputs) }
@@ -62,6 +66,7 @@ static AVX2: Kernels = Kernels {
         },
         Kernel {
             lanes: 8,
+            least: 5,
             run: |states, inputs| {
                 // SAFETY: `available` lists this kernel only where the processor has AVX2.
                 unsafe { avx2_8(states, inputs) }
@@ -69,6 +74,7 @@ static AVX2: Kernels = Kernels {
         },
         Kernel {
             lanes: 16,
+            least: 9,
             run: |states, inputs| {
                 // SAFETY: as above.
                 unsafe { avx2_16(states, inputs) }
@@ -80,8 +86,8 @@ static AVX2: Kernels = Kernels {
 static SSE2: Kernels = Kernels {
     single: compress,
     several: &[
-        Kernel { lanes: 4, run: |states, inputs| compress_lanes::<4, Sse2>(states, inputs) },
-        Kernel { lanes: 8, run: |states, inputs| compress_lanes::<8, Pair<Sse2>>(states, inputs) },
+        Kernel { lanes: 4, least: 2, run: |states, inputs| compress_lanes::<4, Sse2>(states, inputs) },
+        Kernel { lanes: 8, least: 5, run: |states, inputs| compress_lanes::<8, Pair<Sse2>>(states, inputs) },
     ],
 };
 
@@ -153,7 +159,7 @@ macro_rules! vector {
         $($own:item)*
     ) => {
         #[derive(Clone, Copy)]
-        struct $name($register);
+        pub(in super::super) struct $name(pub(in super::super) $register);
 
         impl Word for $name {
             #[inline(always)]
