@@ -59,12 +59,13 @@ http {{
     }}
 }}
 """
-_TLS: Final = "ssl_certificate {0}; ssl_certificate_key {0};"
+_TLS: Final = "ssl_certificate {0}/server.pem; ssl_certificate_key {0}/server.key;"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``certificate`` is a file with key and chain, for TLS; ``http`` and ``server`` are more configuration.
+    """``certificate`` is a folder with ``server.pem`` and ``server.key``, for TLS; ``http`` and ``server``
+    are more configuration.
 
     ``port`` is that of ``address``, which a namespace may have to itself; 0 finds a free one here.
     """

@@ -104,8 +104,8 @@ def summary(jobs: Iterable[Job], values: Mapping[str, Mapping[str, Any]]) -> str
         "",
         (
             "Written by `python -m bench --write`; what is measured, and how, is in"
-            " [../README.md](../README.md). Each figure is the median of ratios, ours over theirs, of pairs of"
-            " runs, unless it has a unit."
+            " [../README.md](../README.md). Each figure is the median of ratios, ours over theirs, of"
+            " pairs of runs, unless it has a unit."
             " Of several peers it is that of the fastest."
         ),
         "",

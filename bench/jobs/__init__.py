@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "load_jobs"]
 
-NAMES: Final = ("install",)
+NAMES: Final = ("install", "fetch")
 
 
 def load_jobs() -> list[Job]:
