@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bench import checks, peers
@@ -47,7 +47,7 @@ class Download:
     paths: Sequence[Path]
     tools: Tools
     authority: Path | None = None
-    inside: tuple[str, ...] = field(default=())
+    inside: tuple[str, ...] = ()
 
     @property
     def urls(self) -> list[str]:
@@ -105,6 +105,7 @@ def _aria2(download: Download) -> Contestant:
 
 def _wget2(download: Download) -> Contestant:
     trust = (f"--ca-certificate={download.authority}",) if download.authority else ()
+    # --chunk-size asks for ranges of one file, but one after the other.
     argv = (*_path(download, "wget2"), *_WGET2, *trust, "-i", "../urls")
     return download.contestant("wget2", f"wget2 {' '.join(_WGET2)} -i FILE", argv, ("wget2",))
 

@@ -77,7 +77,8 @@ class Results:
 
     def find(self, case: str, place: Place = "memory") -> CaseResult | None:
         """None where it was not measured."""
-        return next((one for one in self.cases if (one.case, one.place) == (case, place)), None)
+        wanted = (case, place)
+        return next((one for one in self.cases if (one.case, one.place) == wanted and one.runs), None)
 
 
 def seconds(run: Run) -> float:

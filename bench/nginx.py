@@ -30,7 +30,8 @@ _STOP_SECONDS: Final = 5.0
 _LOG_SETTLES_SECONDS: Final = 0.1
 
 #: Relative paths mean the prefix, so that no quoting is needed whatever the temporary folder's name.
-#: `reuseport` gives both workers connections; without it one may take them all.
+#: `reuseport` gives both workers connections; without it one may take them all.  Object storage says in an
+#: answer to a range, too, that it takes ranges; nginx does not, and pypdl would use one connection then.
 _CONFIGURATION: Final = """\
 {user}daemon off;
 worker_processes {workers};
@@ -46,6 +47,8 @@ http {{
     tcp_nopush on;
     keepalive_requests 1000000;
     default_type application/zip;
+    map $http_range $takes {{ "" ""; default bytes; }}
+    add_header Accept-Ranges $takes;
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;

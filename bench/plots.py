@@ -28,7 +28,7 @@ _STYLE: Final[dict[Any, Any]] = {
 
 def bars(value: Mapping[str, Any], path: Path) -> None:
     """A panel for each case, a bar for each contestant: the median, with least and most."""
-    cases = value["cases"]
+    cases = [case for case in value["cases"] if case["contestants"]]
     heights = [0.9 + 0.22 * len(case["contestants"]) for case in cases]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, sum(heights)), layout="constrained")

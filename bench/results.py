@@ -67,7 +67,11 @@ def as_markdown(value: Mapping[str, Any]) -> str:
         "",
         f"![the same as a picture]({value['job']}.svg)",
     ]
-    for case in value["cases"]:
+    grown = [case for case in value["cases"] if "x" in case["facts"]]
+    for axis in dict.fromkeys(case["facts"]["x"] for case in grown):
+        of_axis = [case for case in grown if case["facts"]["x"] == axis]
+        lines += ["", f"## By {axis}", "", *_grown(axis, of_axis)]
+    for case in (case for case in value["cases"] if case not in grown):
         lines += ["", f"## {_heading(case)}", "", *_facts(case), *_table(case), ""]
         lines += [f"- {one['name']}: `{one['description']}`" for one in case["contestants"]]
         lines += _steps(case)
@@ -146,6 +150,8 @@ def _facts(case: Mapping[str, Any]) -> list[str]:
 
 def _table(case: Mapping[str, Any]) -> list[str]:
     contestants = case["contestants"]
+    if not contestants:
+        return []
     metered = list(contestants[0]["metered"])
     others = len(contestants) > 1
     header = ["what", "wall s", "CPU s", "peak MB", *metered]
@@ -167,6 +173,19 @@ def _table(case: Mapping[str, Any]) -> list[str]:
                 for key in ("ours_over_theirs", "ours_over_theirs_cpu")
             ]
         rows.append(row)
+    return _grid(rows)
+
+
+def _grown(axis: str, cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Ours in all cases that differ in one number, which the fact ``x`` names."""
+    rows: list[Sequence[str]] = [(axis, "wall s", "CPU s", "peak MB", "wall µs each", "CPU µs each", "what")]
+    for case in cases:
+        for one in case["contestants"]:
+            amount = case["facts"][axis]
+            each = (f"{one[key][0] / amount * 1e6:,.0f}" for key in ("wall_seconds", "cpu_seconds"))
+            peak = f"{one['peak_bytes'][0] / 1e6:.0f}"
+            spreads = (_spread(one["wall_seconds"]), _spread(one["cpu_seconds"]))
+            rows.append((f"{amount:,}", *spreads, peak, *each, case["title"]))
     return _grid(rows)
 
 

@@ -109,27 +109,39 @@ def _rounds(
 
     Another's failure leaves it out; ours ends the benchmark.
     """
+    if not able:
+        return {}
     ours = able[0].name
     runs: dict[str, list[Run]] = {contestant.name: [] for contestant in able}
     for number in range(count + 1):
-        said = []
-        for contestant in able:
-            if contestant.name not in runs:
-                continue
-            try:
-                run = _run(bench, contestant, check=number == 0)
-            except (CommandFailed, WrongResult) as error:
-                if contestant.name == ours:
-                    raise
-                del runs[contestant.name]
-                left_out[contestant.name] = str(error)
-                continue
-            said.append(f"{contestant.name} {run.usage.wall_seconds:.2f}")
+        here = [contestant for contestant in able if contestant.name not in left_out]
+        measured, failed = _round(bench, here, is_warm_up=number == 0)
+        if ours in failed:
+            raise failed[ours]
+        for name, error in failed.items():
+            left_out[name] = str(error)
+            del runs[name]
+        for name, run in measured.items():
             if number:
-                runs[contestant.name].append(run)
+                runs[name].append(run)
         title = f"round {number} of {count}" if number else "warm-up, results checked"
-        bench.say(f"  {title}: {', '.join(said)} s")
+        seconds = (f"{name} {run.usage.wall_seconds:.2f}" for name, run in measured.items())
+        bench.say(f"  {title}: {', '.join(seconds)} s")
     return runs
+
+
+def _round(
+    bench: _Bench, contestants: Sequence[Contestant], *, is_warm_up: bool
+) -> tuple[dict[str, Run], dict[str, CommandFailed | WrongResult]]:
+    """Each of them once, and who failed."""
+    measured: dict[str, Run] = {}
+    failed: dict[str, CommandFailed | WrongResult] = {}
+    for contestant in contestants:
+        try:
+            measured[contestant.name] = _run(bench, contestant, check=is_warm_up)
+        except (CommandFailed, WrongResult) as error:
+            failed[contestant.name] = error
+    return measured, failed
 
 
 def _run(bench: _Bench, contestant: Contestant, *, check: bool) -> Run:

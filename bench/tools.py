@@ -11,11 +11,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 __all__ = ["Tools"]
 
@@ -43,6 +43,9 @@ _DEBIAN: Final = {
 #: Modules of the environment of their own; each is a package of the same name.
 _PYTHON: Final = ("hf_transfer", "parfive", "pypdl")
 _CARGO: Final = ("ripunzip",)
+#: Ours, between two namespaces: see line.py.
+_LINK: Final = "link"
+_LINK_SOURCE: Final = Path(__file__).with_name("link.rs")
 #: Debian puts servers and `ip` where only root looks.
 _MORE_PATH: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 #: What prints a version, where it is not --version.
@@ -60,6 +63,10 @@ class Tools:
         if name in _PYTHON:
             found = any(self._environment.glob(f"lib/python3*/site-packages/{name}"))
             return str(self._environment / "bin" / "python") if found else None
+        if name == _LINK:
+            built = self.folder / _LINK
+            is_new = built.exists() and built.stat().st_mtime >= _LINK_SOURCE.stat().st_mtime
+            return str(built) if is_new else None
         search = os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_PATH])
         return shutil.which(name, path=f"{self._cargo / 'bin'}{os.pathsep}{search}")
 
@@ -91,12 +98,16 @@ class Tools:
             _try(
                 (str(self._environment / "bin" / "python"), "-m", "pip", "install", "--quiet", *modules), say
             )
+        if _LINK in absent:
+            _try(("rustc", "-O", "--edition=2021", "-o", str(self.folder / _LINK), str(_LINK_SOURCE)), say)
         for name in absent:
             if name in _CARGO:
                 _try(("cargo", "install", "--quiet", "--locked", "--root", str(self._cargo), name), say)
 
     def version(self, name: str) -> str:
         """The first line that a program says of itself."""
+        if name == _LINK:
+            return "bench/link.rs"
         if name in _PYTHON:
             found = next(self._environment.glob(f"lib/python3*/site-packages/{name}-*.dist-info"), None)
             return found.name.removesuffix(".dist-info").replace("-", " ") if found else "unknown"
@@ -117,6 +128,8 @@ class Tools:
 def _origin(name: str) -> str:
     if name in _PYTHON:
         return f"pip install {name}"
+    if name == _LINK:
+        return "rustc -O bench/link.rs"
     if name in _CARGO:
         return f"cargo install {name}"
     return f"Debian: apt-get install {_DEBIAN[name]}"
