@@ -178,14 +178,14 @@ def _table(case: Mapping[str, Any]) -> list[str]:
 
 def _grown(axis: str, cases: Sequence[Mapping[str, Any]]) -> list[str]:
     """Ours in all cases that differ in one number, which the fact ``x`` names."""
-    rows: list[Sequence[str]] = [(axis, "wall s", "CPU s", "peak MB", "wall µs each", "CPU µs each", "what")]
+    rows: list[Sequence[str]] = [(axis, "wall s", "CPU s", "peak MB", "µs / member", "s / GB", "what")]
     for case in cases:
         for one in case["contestants"]:
-            amount = case["facts"][axis]
-            each = (f"{one[key][0] / amount * 1e6:,.0f}" for key in ("wall_seconds", "cpu_seconds"))
+            facts, seconds = case["facts"], one["wall_seconds"][0]
+            each = (f"{seconds / facts['members'] * 1e6:,.0f}", f"{seconds / facts['bytes'] * 1e9:.2f}")
             peak = f"{one['peak_bytes'][0] / 1e6:.0f}"
             spreads = (_spread(one["wall_seconds"]), _spread(one["cpu_seconds"]))
-            rows.append((f"{amount:,}", *spreads, peak, *each, case["title"]))
+            rows.append((f"{facts[axis]:,}", *spreads, peak, *each, case["title"]))
     return _grid(rows)
 
 

@@ -83,7 +83,7 @@ def _case(server: Nginx, data: Data, connections: int, axis: str, amount: int) -
         contestants=[_ours(data, connections)],
         places=("memory",),
         meter=server.meter(data.total_bytes),
-        facts={"x": axis, axis: amount},
+        facts={"x": axis, "members": data.members, "bytes": data.total_bytes, axis: amount},
     )
 
 
