@@ -65,7 +65,7 @@ class _Install:
                 ("wget2", "xargs", "md5sum", "bsdtar"),
             ),
             Contestant(
-                "chain, ripunzip", f"{_CHAIN}ripunzip unzip-file, one after the other", self._with_ripunzip,
+                "chain, ripunzip", f"{_CHAIN}xargs -P{{cores}} ripunzip unzip-file", self._with_ripunzip,
                 trees, ("wget2", "xargs", "md5sum", "ripunzip"),
             ),
             Contestant(
@@ -124,13 +124,11 @@ class _Install:
         return [*self._downloaded(folder), Command("bsdtar", self._xargs + unpack, folder / "archives")]
 
     def _with_ripunzip(self, folder: Path) -> Sequence[Command]:
-        # It has threads of its own, so that one archive after the other keeps all cores busy.
+        # It has threads of its own, and two at once are faster all the same: 0.22 s, not 0.32 s, for 0.4 GB
+        # stored in these five archives on two cores; bsdtar takes 0.34 s.
         program = self._tools.needed("ripunzip")
-        unpack = [
-            Command("ripunzip", (program, "unzip-file", "-q", "-d", "../tree", name), folder / "archives")
-            for name in self.data.names
-        ]
-        return [*self._downloaded(folder), *unpack]
+        unpack = ("--arg-file=../archives.list", program, "unzip-file", "-q", "-d", "../tree")
+        return [*self._downloaded(folder), Command("ripunzip", self._xargs + unpack, folder / "archives")]
 
     def _unzip_uri(self, folder: Path) -> Sequence[Command]:
         (folder / "urls").write_text("".join(f"{url}\n" for url in self.data.urls))
