@@ -41,7 +41,7 @@ _ARIA2: Final = ("--quiet", "--no-conf", "-x4", "-j4", "--file-allocation=none")
 _CURL: Final = ("--silent", "--fail", "--parallel", "--remote-name-all")
 _AXEL: Final = ("--quiet", "--num-connections=4")
 
-_CHAIN: Final = f"wget2 {' '.join(_WGET2)} URL...; xargs -P{{cores}} md5sum -c; "
+_CHAIN: Final = f"wget2 {' '.join(_WGET2)} URL...; xargs -P{cores()} md5sum -c; "
 
 
 class _Install:
@@ -61,15 +61,15 @@ class _Install:
             ),
             Contestant("published way", "GET, md5, extractall: bench/published.py", self._published, trees),
             Contestant(
-                "chain, bsdtar", f"{_CHAIN}xargs -P{{cores}} bsdtar -x", self._with_bsdtar, trees,
+                "chain, bsdtar", f"{_CHAIN}xargs -P{cores()} bsdtar -x", self._with_bsdtar, trees,
                 ("wget2", "xargs", "md5sum", "bsdtar"),
             ),
             Contestant(
-                "chain, ripunzip", f"{_CHAIN}xargs -P{{cores}} ripunzip unzip-file", self._with_ripunzip,
+                "chain, ripunzip", f"{_CHAIN}xargs -P{cores()} ripunzip unzip-file", self._with_ripunzip,
                 trees, ("wget2", "xargs", "md5sum", "ripunzip"),
             ),
             Contestant(
-                "ripunzip unzip-uri", "xargs -P{cores} ripunzip unzip-uri: checks no digest",
+                "ripunzip unzip-uri", f"xargs -P{cores()} ripunzip unzip-uri: checks no digest",
                 self._unzip_uri, trees, ("xargs", "ripunzip"),
             ),
             Contestant(
