@@ -50,9 +50,10 @@ def _bars_of(axes: Axes, case: Mapping[str, Any]) -> None:
     colours = [_OURS if name.startswith("fdf256") else _OTHERS for name in names]
     axes.barh(names, medians, xerr=errors, color=colours, ecolor="#555555", capsize=2)
     for index, median in enumerate(medians):
-        axes.annotate(
-            f" {median:.3g} s ", (0, index), va="center", color="white" if index == 0 else "black", fontsize=7
-        )
+        # At the foot of its bar, where no error line is; a short bar does not hide it.
+        is_short = median < max(medians) / 10
+        colour = "white" if colours[index] == _OURS and not is_short else "black"
+        axes.annotate(f" {median:.3g} s", (0, index), va="center", color=colour, fontsize=7)
     if case["ideal_seconds"] is not None:
         axes.axvline(case["ideal_seconds"], color="#c44e52", linestyle="--", linewidth=1)
     axes.invert_yaxis()
@@ -79,9 +80,11 @@ def growth(value: Mapping[str, Any], path: Path) -> None:
 def _line(axes: Axes, amounts: Sequence[float], values: Sequence[float], labels: tuple[str, str]) -> None:
     axes.plot(amounts, values, marker="o", color=_OURS)
     axes.set_xscale("log")
+    axes.set_xticks(amounts, [f"{amount:,}" for amount in amounts])
+    axes.minorticks_off()
     axes.set_yscale("log" if labels[1] == "seconds" and max(values) > 20 * min(values) else "linear")
     if axes.get_yscale() == "linear":
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(values) * 1.1)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
 

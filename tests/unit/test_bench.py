@@ -73,6 +73,20 @@ def test_a_job_is_run_in_turns_and_told_as_json_and_as_a_page(tmp_path: Path) ->
     assert "[toy](toy.md)" in results.summary([toy], {"toy": value})
 
 
+def test_the_same_results_give_the_same_picture(tmp_path: Path) -> None:
+    from bench.plots import DRAWINGS  # noqa: PLC0415  # matplotlib is slow to load
+
+    toy = job(Contestant("fdf256", "as it is", writes("right"), reads_right))
+    value = results.told(toy, run(toy, tmp_path), SETTING)
+    value["cases"][0]["facts"] = {"x": "members", "members": 3, "bytes": 3}
+    for name, draw in DRAWINGS.items():
+        pictures = [tmp_path / f"{name}-{number}.svg" for number in range(2)]
+        for picture in pictures:
+            draw(value, picture)
+        assert pictures[0].read_bytes() == pictures[1].read_bytes() != b""
+    assert "## By members" in results.as_markdown(value)
+
+
 def test_who_is_wrong_or_missing_is_left_out_by_name(tmp_path: Path) -> None:
     toy = job(
         Contestant("fdf256", "", writes("right"), reads_right),
