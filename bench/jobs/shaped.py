@@ -26,7 +26,7 @@ _QUICK_PART: Final = 20
 _LINE: Final = Line(round_trip_seconds=0.050, loss=0.001, bytes_per_second=1e9 / 8, congestion_control="bbr")
 #: By congestion control.  With 0.1 % of packets lost, cubic gets 1 MB/s through a connection of 50 ms: what
 #: takes a second at the line's rate takes 16 connections several, and one connection two minutes.
-_DISTANT_BYTES: Final = {"bbr": 500_000_000, "cubic": 100_000_000}
+_DISTANT_BYTES: Final = {"bbr": 300_000_000, "cubic": 100_000_000}
 _PATIENCE_SECONDS: Final = 45.0
 
 _LIMITED_BYTES: Final = 2_000_000_000
