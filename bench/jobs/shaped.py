@@ -13,6 +13,7 @@ from bench.files import make_files
 from bench.frame import Aim, CannotRun, Case, Job
 from bench.line import Line, long_line
 from bench.nginx import Options, running_nginx
+from bench.paced import Rates, paced_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,8 +99,8 @@ def _distant(shop: _Shop, congestion_control: str, size: int) -> Iterator[Case]:
 def _limited(shop: _Shop) -> Iterator[Case]:
     """An origin that gives every connection the same."""
     path = shop.file(_LIMITED_BYTES)
-    options = Options(server=f"limit_rate {_LIMIT_BYTES_PER_SECOND};")
-    with running_nginx((shop.nginx,), path.parent, options) as server:
+    rates = Rates(_LIMIT_BYTES_PER_SECOND, _LIMIT_BYTES_PER_SECOND, CONNECTIONS)
+    with paced_origin(path.parent, rates) as server:
         download = Download(server.url, [path], shop.workshop.tools)
         actual = path.stat().st_size
         yield Case(
@@ -116,17 +117,10 @@ def _limited(shop: _Shop) -> Iterator[Case]:
 
 
 def _uneven(shop: _Shop) -> Iterator[Case]:
-    """An origin that gives every sixteenth connection less than the others."""
+    """An origin that gives one connection of sixteen less than the others."""
     path = shop.file(_UNEVEN_BYTES)
-    # By the serial number of a connection, which all of nginx's workers count together.
-    longest = "|".join(f"{number:04}" for number in range(0, 10_000, CONNECTIONS))
-    short = "|".join(str(number) for number in range(0, 1_000, CONNECTIONS))
-    http = (
-        f"map $connection $rate {{ default {_FAST_BYTES_PER_SECOND};"
-        f' "~^(?:{short}|[0-9]*(?:{longest}))$" {_SLOW_BYTES_PER_SECOND}; }}'
-    )
-    options = Options(http=http, server="limit_rate $rate;")
-    with running_nginx((shop.nginx,), path.parent, options) as server:
+    rates = Rates(_FAST_BYTES_PER_SECOND, _SLOW_BYTES_PER_SECOND, CONNECTIONS)
+    with paced_origin(path.parent, rates) as server:
         download = Download(server.url, [path], shop.workshop.tools)
         actual = path.stat().st_size
         together = (CONNECTIONS - 1) * _FAST_BYTES_PER_SECOND + _SLOW_BYTES_PER_SECOND
@@ -160,7 +154,7 @@ JOB: Final = Job(
         "The figure is the time over the ideal time: bytes over the line's rate and a round trip, or over"
         f" the sum of the rates of {CONNECTIONS} connections. Who opens more of these may be faster than"
         " that. The line is a program between two network namespaces (`bench/link.rs`) that delays, drops and"
-        " paces packets."
+        " paces packets; the origin that holds connections back is `bench/paced.py`."
     ),
     cases=_cases,
     needs=("nginx", "ip", "link", *downloaders.NEEDS),
