@@ -67,8 +67,8 @@ fuzz: $(BUILT)  ## Run each fuzz target for SECONDS_EACH seconds (60); what is f
 	done
 
 .PHONY: bench
-bench: $(BUILT)  ## Time an installation side by side with the tools one would pick instead
-	$(VENV_PYTHON) bench/install.py
+bench: $(BUILT)  ## Time everything side by side with the tools one would pick instead, and write bench/results
+	$(VENV_PYTHON) -m bench --write
 
 .PHONY: docs
 docs: $(BUILT)  ## Write the reference of the package and of the core to target/docs and target/doc
@@ -91,4 +91,6 @@ $(VENV):
 # `pip install --editable` would do the same, but fetches the build backend anew each time.
 $(BUILT): $(SOURCES) | $(VENV)
 	$(VENV_PYTHON) -m maturin develop --release --extras dev
+	# As an installation does: where Python may not write its caches, each start would compile all anew.
+	$(VENV_PYTHON) -m compileall -q python/fdf256_fast
 	touch $(BUILT)

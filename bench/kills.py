@@ -6,7 +6,7 @@ time either at a random moment or at an exact step: the n-th file that Python op
 removes.
 After each hit, whatever is visible must be right; in the end, everything must be, with nothing left over.
 
-Usage: python bench/kills.py [--kills N] [--seed N] [--members N]
+Usage: python -m bench.kills [--kills N] [--seed N] [--members N]
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.crash.kills import Hit, Scenario, Zygote, publishing_starts, traced, trial, zygote
 from tests.crash.scenarios import Size, scenarios

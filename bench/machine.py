@@ -1,4 +1,4 @@
-"""What the figures depend on: processor, kernel, memory, versions of the programs."""
+"""What the figures depend on: processor, kernel, memory; and where there is room."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from contestants import cores
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from bench.frame import Place
 
-__all__ = ["describe_machine", "roomy_folder", "versions"]
+__all__ = ["PLACES", "cores", "describe_machine", "folder_of", "has_room"]
 
-_MEMORY_FILE_SYSTEM: Final = Path("/dev/shm")
+#: The disk is the one that has this checkout: a temporary folder may well lie in memory.
+PLACES: Final[dict[Place, Path]] = {
+    "memory": Path("/dev/shm"),
+    "disk": Path(__file__).parents[1] / "target" / "bench",
+}
 #: Those that the digests, CRC-32 and copying in our core and in the others choose their code by.
 _RELEVANT_FLAGS: Final = (
     "ssse3", "avx2", "bmi2", "avx512f", "avx512bw", "avx512vl",
     "pclmulqdq", "vpclmulqdq", "sha_ni", "erms",
 )  # fmt: skip
+
+
+def cores() -> int:
+    """Processors that this process may use, as nproc counts them."""
+    return len(os.sched_getaffinity(0))
 
 
 def describe_machine() -> dict[str, object]:
@@ -40,33 +44,22 @@ def describe_machine() -> dict[str, object]:
     }
 
 
-def versions(nginx: str, programs: Sequence[str]) -> dict[str, str]:
-    """The first line that each program says of itself."""
-    asked = {"fdf256": [sys.executable, "-m", "fdf256_fast", "--version"], "nginx": [nginx, "-v"]}
-    asked |= {program: [program, "--version"] for program in programs}
-    told: dict[str, str] = {}
-    for name, command in asked.items():
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        lines = (answer.stdout + answer.stderr).strip().splitlines()
-        told[name] = lines[0] if lines else "unknown"
-    return told
+def folder_of(place: Place) -> Path:
+    """Where to make temporary folders."""
+    folder = PLACES[place]
+    if place == "disk":
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-def roomy_folder(needed_bytes: int, wanted: Path | None) -> tuple[Path, str]:
-    """A folder to make temporary ones in, and what kind of place it is.
-
-    The memory file system where it has room: what is compared is work, not a disk's mood.
-    """
-    if wanted is not None:
-        return wanted, "the folder that was asked for"
-    if _MEMORY_FILE_SYSTEM.is_dir() and os.access(_MEMORY_FILE_SYSTEM, os.W_OK):
-        free = min(shutil.disk_usage(_MEMORY_FILE_SYSTEM).free, _memory("MemAvailable"))
-        if free >= needed_bytes:
-            return _MEMORY_FILE_SYSTEM, "memory file system"
-        kind = "temporary folder (the memory file system has no room)"
-    else:
-        kind = "temporary folder (no memory file system)"
-    return Path(tempfile.gettempdir()), kind
+def has_room(place: Place, needed_bytes: int) -> bool:
+    """Whether so much may lie there."""
+    folder = PLACES[place]
+    if place == "disk":
+        return shutil.disk_usage(folder_of(place)).free >= needed_bytes
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        return False
+    return min(shutil.disk_usage(folder).free, _memory("MemAvailable")) >= needed_bytes
 
 
 def _processor() -> tuple[str, list[str]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,22 +16,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "CommandFailed", "Usage", "environment", "measure"]
 
-#: Linux counts the resident set in KiB, macOS in bytes; the programs compared are Linux's.
+#: Linux counts the resident set in KiB.
 _RSS_UNIT_BYTES: Final = 1024
-_SAID_BYTES: Final = 2_000
+_SAID_BYTES: Final = 600
 
 
 class CommandFailed(Exception):
-    """A command that was to be timed did not end with status 0."""
+    """A command that was to be timed did not end with status 0, or not in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One program, what to call it in a table, and the folder it starts in."""
+    """One program, what to call it in a table, the folder it starts in, and its own environment."""
 
     label: str
     argv: tuple[str, ...]
     folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Usage:
 
 def environment(home: Path) -> dict[str, str]:
     """An environment in which no proxy and no user's settings change what a program does."""
-    dropped = ("FDF256_", "PYTHON", "ARIA2")
+    dropped = ("FDF256_", "PYTHON", "ARIA2", "SSL_CERT")
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -67,7 +69,7 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "LC_ALL": "C.UTF-8"}
 
 
-def measure(command: Command, env: Mapping[str, str], log: Path) -> Usage:
+def measure(command: Command, env: Mapping[str, str], log: Path, patience_seconds: float = 600.0) -> Usage:
     """Run ``command`` to its end; what it says goes to the file ``log``.
 
     The kernel adds up what a process and the children it waited for have used, so a program that
@@ -81,25 +83,38 @@ def measure(command: Command, env: Mapping[str, str], log: Path) -> Usage:
         process = subprocess.Popen(
             command.argv,
             cwd=command.folder,
-            env=env,
+            env={**env, **command.env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
         try:
+            _wait(process.pid, command.label, patience_seconds)
+            wall_seconds = time.perf_counter() - started
             _, status, used = os.wait4(process.pid, 0)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
-        wall_seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        said = log.read_bytes()[-_SAID_BYTES:].decode(errors="replace")
+        said = " ".join(log.read_bytes()[-_SAID_BYTES:].decode(errors="replace").split())
         raise CommandFailed(f"{command.label} ended with status {process.returncode}: {said}")
     return Usage(
         wall_seconds=wall_seconds,
         cpu_seconds=used.ru_utime + used.ru_stime,
         peak_bytes=used.ru_maxrss * _RSS_UNIT_BYTES,
     )
+
+
+def _wait(pid: int, label: str, patience_seconds: float) -> None:
+    """Until it has ended, without reaping, which would lose what the kernel has counted."""
+    watched = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(watched, select.POLLIN)
+        if not poll.poll(patience_seconds * 1_000):
+            raise CommandFailed(f"{label} had not ended after {patience_seconds:.0f} s")
+    finally:
+        os.close(watched)

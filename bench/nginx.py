@@ -6,23 +6,20 @@ import contextlib
 import grp
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
+
+from bench.frame import WrongResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["DEBIAN_PACKAGE", "Nginx", "Traffic", "find_nginx", "running_nginx"]
-
-DEBIAN_PACKAGE: Final = "nginx"
+__all__ = ["Nginx", "Options", "Traffic", "running_nginx"]
 
 #: Two, so that the server is not the one process that all connections wait for, and no more, so
 #: that it leaves the processor to what is measured.
@@ -33,7 +30,8 @@ _STOP_SECONDS: Final = 5.0
 _LOG_SETTLES_SECONDS: Final = 0.1
 
 #: Relative paths mean the prefix, so that no quoting is needed whatever the temporary folder's name.
-#: `reuseport` gives both workers connections; without it one may take them all.
+#: `reuseport` gives both workers connections; without it one may take them all.  Object storage says in an
+#: answer to a range, too, that it takes ranges; nginx does not, and pypdl would use one connection then.
 _CONFIGURATION: Final = """\
 {user}daemon off;
 worker_processes {workers};
@@ -43,31 +41,52 @@ events {{
     worker_connections 1024;
 }}
 http {{
-    log_format counted '$status $body_bytes_sent $request_method "$http_range" $uri';
+    log_format counted '$status $body_bytes_sent $connection $request_method "$http_range" $uri';
     access_log access.log counted;
     sendfile on;
     tcp_nopush on;
     keepalive_requests 1000000;
     default_type application/zip;
+    map $http_range $takes {{ "" ""; default bytes; }}
+    add_header Accept-Ranges $takes;
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
+    {http}
     server {{
-        listen 127.0.0.1:{port} reuseport;
+        listen {address}:{port}{listen} reuseport;
         root files;
+        {server}
     }}
 }}
 """
+_TLS: Final = "ssl_certificate {0}/server.pem; ssl_certificate_key {0}/server.key;"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``certificate`` is a folder with ``server.pem`` and ``server.key``, for TLS; ``http`` and ``server``
+    are more configuration.
+
+    ``port`` is that of ``address``, which a namespace may have to itself; 0 finds a free one here.
+    """
+
+    certificate: Path | None = None
+    http: str = ""
+    server: str = ""
+    address: str = "127.0.0.1"
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the server has sent: answers by status, and bytes of bodies."""
+    """What the server has sent: answers by status, bytes of bodies, and over how many connections."""
 
-    answers: dict[int, int]
-    body_bytes: int
+    answers: dict[int, int] = field(default_factory=dict)
+    body_bytes: int = 0
+    connections: int = 0
 
 
 class Nginx:
@@ -87,45 +106,71 @@ class Nginx:
         self._counted += len(lines)
         answers: dict[int, int] = {}
         body_bytes = 0
+        connections = set()
         for line in lines.decode().splitlines():
-            status, sent, _ = line.split(maxsplit=2)
+            status, sent, connection, _ = line.split(maxsplit=3)
             answers[int(status)] = answers.get(int(status), 0) + 1
             body_bytes += int(sent)
-        return Traffic(answers, body_bytes)
+            connections.add(connection)
+        return Traffic(answers, body_bytes, len(connections))
 
+    def meter(self, wanted_bytes: int) -> Callable[[], dict[str, float]]:
+        """For a case: what was sent, as a part of ``wanted_bytes``, and over how many connections."""
 
-def find_nginx() -> str | None:
-    """Path of the program, or None; Debian puts it where only root looks."""
-    search = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
-    return shutil.which("nginx", path=search)
+        def metered() -> dict[str, float]:
+            traffic = self.traffic()
+            # Nothing at all is what the call before a run sees.
+            if traffic.answers and traffic.body_bytes < wanted_bytes:
+                raise WrongResult(f"only {traffic.body_bytes} of {wanted_bytes} bytes were sent")
+            return {"sent": traffic.body_bytes / wanted_bytes, "connections": traffic.connections}
+
+        return metered
 
 
 @contextlib.contextmanager
-def running_nginx(program: str, files: Path) -> Iterator[Nginx]:
-    """Serve the folder ``files`` on a free port of 127.0.0.1 until the block ends.
+def running_nginx(
+    program: Sequence[str],
+    files: Path,
+    options: Options = Options(),
+) -> Iterator[Nginx]:
+    """Serve the folder ``files`` until the block ends.
+
+    ``program`` may have words before it, such as ``ip netns exec NAME``.
 
     Raises RuntimeError, with nginx's own words, where it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="fdf256-nginx-") as folder:
         prefix = Path(folder)
         (prefix / "files").symlink_to(files.resolve(), target_is_directory=True)
-        port = _free_port()
-        configuration = _CONFIGURATION.format(user=_user(), workers=_WORKERS, port=port)
-        (prefix / "nginx.conf").write_text(configuration)
-        command = [program, "-p", f"{prefix}/", "-c", "nginx.conf", "-e", "error.log"]
+        port = options.port or _free_port()
+        (prefix / "nginx.conf").write_text(_configuration(options, port))
+        command = [*program, "-p", f"{prefix}/", "-c", "nginx.conf", "-e", "error.log"]
         said = prefix / "said.log"
         with (
             said.open("wb") as output,
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
         ):
             try:
-                url = f"http://127.0.0.1:{port}"
-                _wait_until_it_answers(process, url, said, prefix / "error.log")
-                server = Nginx(url, prefix / "access.log")
-                server.traffic()  # the answers to our own questions do not count
-                yield server
+                _wait_until_it_runs(process, prefix / "nginx.pid", said, prefix / "error.log")
+                scheme = "https" if options.certificate else "http"
+                yield Nginx(f"{scheme}://{options.address}:{port}", prefix / "access.log")
             finally:
                 _stop(process)
+
+
+def _configuration(options: Options, port: int) -> str:
+    server = options.server
+    if options.certificate is not None:
+        server += _TLS.format(options.certificate)
+    return _CONFIGURATION.format(
+        user=_user(),
+        workers=_WORKERS,
+        http=options.http,
+        address=options.address,
+        port=port,
+        listen=" ssl" if options.certificate else "",
+        server=server,
+    )
 
 
 def _free_port() -> int:
@@ -144,16 +189,13 @@ def _user() -> str:
     return f"user {user} {group};\n"
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, *said: Path) -> None:
-    opener = build_opener(ProxyHandler({}))
+def _wait_until_it_runs(process: subprocess.Popen[bytes], pid: Path, *said: Path) -> None:
+    """The file with its pid is written when it listens: connections wait from then on."""
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        try:
-            opener.open(f"{url}/no-such-file", timeout=1).close()
-        except HTTPError:
-            return  # 404: it runs
-        except OSError:
-            time.sleep(0.02)
+        if pid.exists():
+            return
+        time.sleep(0.02)
     words = "".join(path.read_text() for path in said if path.exists())
     raise RuntimeError(f"nginx does not start: {words or process.poll()}")
 

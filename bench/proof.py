@@ -5,7 +5,7 @@
 2. ``wheels``: archives that nobody here made: wheels of numpy and scipy as ``pip download`` gets them,
    unpacked by ``fdf256 fetch --extract --digest``, compared with ``unzip``.
 
-Usage: python bench/proof.py [--images N] [--kills N] [--seed N]
+Usage: python -m bench.proof [--images N] [--kills N] [--seed N]
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from data import make_data
-from nginx import Nginx, find_nginx, running_nginx
+from bench.data import Shape, make_data
+from bench.machine import folder_of
+from bench.nginx import Nginx, running_nginx
+from bench.tools import Tools
 
 FDF256 = (sys.executable, "-m", "fdf256_fast")
 
@@ -33,7 +35,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=256)
     options = parser.parse_args()
-    program = find_nginx()
+    program = Tools(folder_of("disk")).path("nginx")
     if program is None:
         print("nginx is not installed (Debian: nginx-light)", file=sys.stderr)
         return 2
@@ -43,7 +45,7 @@ def main() -> int:
         folder.chmod(0o755)  # the server's workers run as another user
         served = folder / "served"
         served.mkdir()
-        with running_nginx(program, served) as server:
+        with running_nginx((program,), served) as server:
             kills(folder, server, options.images, options.kills, options.seed)
             wheels(folder, server)
     return 0
@@ -51,7 +53,7 @@ def main() -> int:
 
 def kills(folder: Path, server: Nginx, images: int, count: int, seed: int) -> None:
     """Kill at random moments, let the last run finish, compare."""
-    data = make_data(folder / "served", images, "stored", seed, server.url)
+    data = make_data(folder / "served", Shape(images), seed, server.url)
     catalog, target = folder / "catalog.toml", folder / "target"
     catalog.write_text(data.catalog, encoding="utf-8")
     command = [*FDF256, "download", str(target), "--catalog", str(catalog), "--progress", "none", "--json"]

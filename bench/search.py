@@ -1,6 +1,6 @@
 """Time a search for one user's images side by side with the ways that one would take instead.
 
-``python bench/search.py --help``; README.md beside this file says what is measured.
+``python -m bench.search --help``; README.md beside this file says what is measured.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from machine import describe_machine, roomy_folder
-from measure import Command, CommandFailed, Usage, environment, measure
+from bench.machine import describe_machine, folder_of
+from bench.measure import Command, CommandFailed, Usage, environment, measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _RESULTS: Final = Path(__file__).parent / "results"
 _USER: Final = "12345678@N00"
-_SPARE_BYTES: Final = 1 << 29
 
 #: What the published script does; prints what it found, and the seconds without Python's start.
 _JSON_LOAD: Final = """
@@ -70,7 +69,7 @@ class Contestant:
 def main() -> int:
     """Return the exit status: 0 done, 1 a result was wrong."""
     options = _parse()
-    place, kind = roomy_folder(options.entries * 1_000 + _SPARE_BYTES, options.folder)
+    place, kind = options.folder or folder_of("memory"), "memory file system"
     with tempfile.TemporaryDirectory(prefix="fdf256-bench-", dir=place) as temporary:
         folder = Path(temporary)
         path = folder / "fdf_metainfo.json"
@@ -186,7 +185,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/search.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.search", description=__doc__)
     parser.add_argument(
         "--entries", type=int, default=242_000, metavar="N", help="as FDF256's train split has (242000)"
     )

@@ -1,6 +1,6 @@
 """Time ``fdf256 verify --sums`` side by side with sha256sum, md5sum and b3sum on the same lists.
 
-``python bench/verify.py --help``; README.md beside this file says what is measured.
+``python -m bench.verify --help``; README.md beside this file says what is measured.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from contestants import cores
-from machine import describe_machine, roomy_folder
-from measure import Command, CommandFailed, Usage, environment, measure
+from bench.machine import cores, describe_machine, folder_of
+from bench.measure import Command, CommandFailed, Usage, environment, measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _RESULTS: Final = Path(__file__).parent / "results"
 _PROGRAMS: Final = {"sha256": "sha256sum", "md5": "md5sum", "blake3": "b3sum"}
-_SPARE_BYTES: Final = 1 << 30
 #: Lists that the peers take, for each core: with one each, the slower core would end alone.
 _PARTS_EACH: Final = 4
 _BLOCK_BYTES: Final = 1 << 20
@@ -63,7 +61,7 @@ def main() -> int:
     if not programs:
         return 2
     sizes = ((1, options.large_bytes), (options.files, options.small_bytes))
-    place, kind = roomy_folder(max(count * size for count, size in sizes) + _SPARE_BYTES, options.folder)
+    place, kind = options.folder or folder_of("memory"), "memory file system"
     cases = []
     try:
         for count, size in sizes:
@@ -188,7 +186,7 @@ def _version(program: str) -> str:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/verify.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.verify", description=__doc__)
     parser.add_argument("--files", type=int, default=10_000, metavar="N", help="small ones (default 10000)")
     parser.add_argument("--small-bytes", type=int, default=100_000, metavar="N", help="(default 100000)")
     parser.add_argument("--large-bytes", type=int, default=2_000_000_000, metavar="N", help="(default 2 GB)")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fdf256_fast.catalog import Archive, Catalog, Digest, load_catalog
-    from fdf256_fast.console import PlainProgress, RichProgress
+    from fdf256_fast.console import RichProgress
     from fdf256_fast.credits import CreditsReport, write_credits, write_credits_async
     from fdf256_fast.dataset import FDF256, face_mask
     from fdf256_fast.drawing import plot
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from fdf256_fast.installation import install
     from fdf256_fast.limits import Limits
     from fdf256_fast.listed import verify_sums, verify_sums_async
+    from fdf256_fast.plain import PlainProgress
     from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
     from fdf256_fast.report import ArchiveReport, Report
     from fdf256_fast.rows import Row, index
-    from fdf256_fast.search import FoundImage, SearchResult, search_user, search_user_async
+    from fdf256_fast.search import search_user, search_user_async
+    from fdf256_fast.search_results import FoundImage, SearchResult
     from fdf256_fast.selection import Ids, Selection
     from fdf256_fast.survey import Survey, info
     from fdf256_fast.sync import extract, fetch_sync, install_sync
@@ -116,18 +118,18 @@ _HOMES = {
     "CreditsReport": "credits",
     "Digest": "catalog",
     "FDF256": "dataset",
-    "FoundImage": "search",
+    "FoundImage": "search_results",
     "Ids": "selection",
     "Damaged": "verification",
     "Forgotten": "forgetting",
     "Limits": "limits",
-    "PlainProgress": "console",
+    "PlainProgress": "plain",
     "Progress": "progress",
     "Removed": "forgetting",
     "Report": "report",
     "RichProgress": "console",
     "Row": "rows",
-    "SearchResult": "search",
+    "SearchResult": "search_results",
     "Selection": "selection",
     "Snapshot": "progress",
     "Verification": "verification",

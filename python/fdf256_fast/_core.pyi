@@ -193,7 +193,8 @@ class Engine:
         """What to watch: readable when ``poured`` has something.  None where the core reads no sockets."""
     def poured(self) -> list[tuple[int, int]]:
         """Bodies that have ended since the last call: number, and 0, or -1 for a connection that was closed
-        early, or the system's error number."""
+        early, or the system's error number.
+        """
     def read_local(self, archive: int, path: _Path, start: int, end: int) -> None:
         """Takes ``start..end`` from a local copy of the archive.  Raises StorageError."""
     def set_total(self, archive: int, total: int) -> None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.errors import StorageError
-from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
-from fdf256_fast.verification import Damaged
-from fdf256_fast.watch import in_job, showing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fdf256_fast._core import Audit, Job
+    from fdf256_fast.progress import Progress, Snapshot
+    from fdf256_fast.verification import Damaged
 
-__all__ = ["Course", "audited", "check_folder", "told"]
+__all__ = ["Course", "Look", "audited", "check_folder", "told"]
 
 
 def check_folder(folder: Path) -> None:
@@ -33,8 +31,7 @@ def check_folder(folder: Path) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(NamedTuple):
     """How one audit runs: what it is called, how many bytes it will read if that is known."""
 
     title: str
@@ -45,40 +42,58 @@ class Course:
     finds_extra: bool = False
 
 
-async def audited(audit: Audit, job: Job, progress: Progress, course: Course) -> float:
-    """Run ``audit``, and show how it goes; returns the seconds.  Raises StorageError."""
-    started = time.monotonic()
-    is_over = False
+class Look:
+    """One audit on its way; ``run`` works in one thread, ``snapshot`` tells in any how far it is."""
 
-    def snapshot() -> Snapshot:
-        files, read, _ = audit.status()
-        seconds = time.monotonic() - started
-        state = "done" if is_over else "receiving"
-        size = 0 if course.is_quick else course.size
-        shown = ArchiveProgress(course.title, size, read, 0, read, audit.files, files, state)
-        return Snapshot((shown,), seconds, read / max(seconds, 0.001))
+    def __init__(self, audit: Audit, job: Job, course: Course) -> None:
+        self._audit = audit
+        self._job = job
+        self._course = course
+        self._started = time.monotonic()
+        self._is_over = False
 
-    def run() -> None:
-        audit.run(
-            job,
+    def run(self) -> float:
+        """Returns the seconds it took.  Raises StorageError."""
+        course = self._course
+        self._audit.run(
+            self._job,
             course.workers,
             is_quick=course.is_quick,
             is_closed=course.is_closed,
             finds_extra=course.finds_extra,
         )
+        self._is_over = True
+        return time.monotonic() - self._started
 
+    def snapshot(self) -> Snapshot:
+        """Where it stands."""
+        from fdf256_fast.progress import ArchiveProgress, Snapshot  # noqa: PLC0415 - for who is shown it
+
+        files, read, _ = self._audit.status()
+        seconds = time.monotonic() - self._started
+        state = "done" if self._is_over else "receiving"
+        size = 0 if self._course.is_quick else self._course.size
+        shown = ArchiveProgress(self._course.title, size, read, 0, read, self._audit.files, files, state)
+        return Snapshot((shown,), seconds, read / max(seconds, 0.001))
+
+
+async def audited(audit: Audit, job: Job, progress: Progress, course: Course) -> float:
+    """Run ``audit``, and show how it goes; returns the seconds.  Raises StorageError."""
+    from fdf256_fast.watch import in_job, showing  # noqa: PLC0415 - the command does without asyncio
+
+    look = Look(audit, job, course)
     progress.started(course.title)
     try:
-        with showing(progress, snapshot):
-            await in_job(job, run)
-            is_over = True
+        with showing(progress, look.snapshot):
+            return await in_job(job, look.run)
     finally:
         progress.finished()
-    return time.monotonic() - started
 
 
 def told(audit: Audit) -> tuple[tuple[str, ...], tuple[Damaged, ...]]:
     """Missing and damaged files of an audit that has run."""
+    from fdf256_fast.verification import Damaged  # noqa: PLC0415 - imported beside the audit
+
     missing, damaged = [], []
     for path, kind, expected, found in audit.faults():
         if kind == "missing":

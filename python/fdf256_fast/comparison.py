@@ -76,7 +76,7 @@ class _Comparing(Run):
         found = super().archives
         if not self._is_over:
             return found
-        return tuple(replace(one, size=one.arrived, members=one.unpacked, state="done") for one in found)
+        return tuple(one._replace(size=one.arrived, members=one.unpacked, state="done") for one in found)
 
     async def compare(self, session: ClientSession | None) -> Comparison:
         report = await self.run(session)

@@ -2,15 +2,13 @@
 
 Progress goes to standard error, results to standard output, so that a pipe carries results alone.
 Names and messages come from servers and archives: they are never read as markup, and what could
-move the cursor or hide text in a terminal is written as an escape (:func:`_printable`).
+move the cursor or hide text in a terminal is written as an escape (:func:`printable`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
-import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -23,7 +21,21 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fdf256_fast.errors import UsageError
+from fdf256_fast.plain import (
+    GONE,
+    average_rate,
+    closing_words,
+    counted,
+    files_words,
+    installed_words,
+    is_terminal,
+    joined,
+    number,
+    objects,
+    printable,
+    retries_words,
+    total_of,
+)
 from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
 from fdf256_fast.units import (
     format_bytes,
@@ -38,10 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
 __all__ = [
-    "PlainProgress",
     "RichProgress",
-    "choose_progress",
-    "one_line",
     "print_error",
     "print_forgotten",
     "print_plan",
@@ -49,30 +58,8 @@ __all__ = [
     "print_table",
     "print_text",
     "print_verification",
+    "rich_progress",
 ]
-
-# Control characters but for newline and tab; line and paragraph separators; the marks that turn the
-# direction of writing, with which `exe.gnp` can be shown as `png.exe`; halves of surrogate pairs.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-# What writing to a terminal that has gone away raises; ValueError, where the stream was closed.
-_GONE = (OSError, ValueError)
-
-
-def _printable(text: str, encoding: str | None) -> str:
-    """``text`` as ``encoding`` (None: UTF-8) can write it and a terminal will only show it."""
-    shown = _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-    encoding = encoding or "utf-8"
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(line.strip() for line in text.splitlines())
-
-
-def _counted(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
 
 # ------------------------------------------------------------------------------------- the numbers
 
@@ -125,47 +112,6 @@ class _Rates:
             rate.add(archive.arrived - archive.resumed, snapshot.seconds)
             values.append(rate.value)
         return tuple(values)
-
-
-def _total(snapshot: Snapshot) -> ArchiveProgress:
-    """All archives as if they were one."""
-    states = {archive.state for archive in snapshot.archives}
-    members = [archive.members for archive in snapshot.archives if archive.members is not None]
-    # An archive that is done without members has none; any other may still turn out to have some.
-    unknown = any(archive.members is None and archive.state != "done" for archive in snapshot.archives)
-    return ArchiveProgress(
-        name="total",
-        size=snapshot.size,
-        arrived=snapshot.arrived,
-        resumed=sum(archive.resumed for archive in snapshot.archives),
-        verified=sum(archive.verified for archive in snapshot.archives),
-        members=sum(members) if members and not unknown else None,
-        unpacked=sum(archive.unpacked for archive in snapshot.archives),
-        state=states.pop() if len(states) == 1 else "receiving",
-    )
-
-
-def _average_rate(snapshot: Snapshot) -> float:
-    """Bytes per second over the whole run, 0.0 for a run without duration."""
-    total = _total(snapshot)
-    return max(0, total.arrived - total.resumed) / snapshot.seconds if snapshot.seconds > 0 else 0.0
-
-
-def _closing_words(snapshot: Snapshot) -> str:
-    # That all has arrived does not mean success: publishing may still have failed.
-    words = "in" if _total(snapshot).state == "done" else "stopped after"
-    return f"{words} {format_duration(snapshot.seconds)}"
-
-
-def _retries_words(retries: int) -> str:
-    return _counted(retries, "retry", "retries") if retries else ""
-
-
-def _files_words(total: ArchiveProgress) -> str:
-    """``12,301 of 248,515 files``, without the whole while it is not known."""
-    if total.members is None:
-        return _counted(total.unpacked, "file") if total.unpacked else ""
-    return f"{total.unpacked:,} of {_counted(total.members, 'file')}"
 
 
 # ------------------------------------------------------------------------------- the live display
@@ -374,7 +320,7 @@ class _Display:
         title = [self._small_print(self._title, "bold")] if self._title else []
         if snapshot is None:
             return title
-        archives = [replace(archive, name=self._show(archive.name)) for archive in snapshot.archives]
+        archives = [archive._replace(name=self._show(archive.name)) for archive in snapshot.archives]
         total = self._total_row(snapshot, over=over)
         shown, others = _visible(archives, self._free_lines())
         if len(archives) == 1:
@@ -400,23 +346,23 @@ class _Display:
         return _Row(archive, rate, left)
 
     def _total_row(self, snapshot: Snapshot, *, over: bool) -> _Row:
-        total = _total(snapshot)
+        total = total_of(snapshot)
         if over:
-            return _Row(total, rate=_average_rate(snapshot), name_style="bold")
+            return _Row(total, rate=average_rate(snapshot), name_style="bold")
         return _Row(total, snapshot.rate, snapshot.seconds_left, name_style="bold")
 
     def _footer(self, snapshot: Snapshot, total: _Row, layout: _Layout, *, over: bool) -> str:
         """What the columns do not say, as much of it as fits."""
         parts = []
         if over:
-            parts.append(_closing_words(snapshot))
+            parts.append(closing_words(snapshot))
         elif total.left is not None and "left" not in layout.columns:
             parts.append(f"{format_countdown(total.left)} left")
         if "files" not in layout.columns:
-            parts.append(_files_words(total.archive))
+            parts.append(files_words(total.archive))
         if snapshot.connections and not over:
-            parts.append(_counted(snapshot.connections, "connection"))
-        parts.append(_retries_words(snapshot.retries))
+            parts.append(counted(snapshot.connections, "connection"))
+        parts.append(retries_words(snapshot.retries))
         parts = [part for part in parts if part]
         while len(parts) > 1 and len(self._glyphs.separator.join(parts)) > self._console.width:
             parts.pop()
@@ -429,7 +375,7 @@ class _Display:
         return max(2, self._console.height - 4)
 
     def _show(self, text: str) -> str:
-        return _printable(_one_line(text), self._console.encoding)
+        return printable(joined(text), self._console.encoding)
 
     def _small_print(self, text: str, style: str = _QUIET_STYLE) -> Text:
         line = Text(self._show(text), style, no_wrap=True, overflow="crop")
@@ -482,8 +428,8 @@ class RichProgress(Progress):
 
     def message(self, text: str) -> None:
         """Print a line above the display."""
-        line = Text(_printable(_one_line(text), self._console.encoding))
-        with contextlib.suppress(*_GONE):
+        line = Text(printable(joined(text), self._console.encoding))
+        with contextlib.suppress(*GONE):
             self._console.print(line, soft_wrap=True)
 
     def finished(self) -> None:
@@ -493,127 +439,28 @@ class RichProgress(Progress):
             return
         self._draw()
         live, self._live = self._live, None
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*GONE):
             live.stop()
 
     def _draw(self) -> None:
         lines = self._display.lines(self._snapshot, self._values, over=self._over)
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*GONE):
             if self._live is None:
                 self._live = Live(
                     console=self._console,
                     auto_refresh=False,
                     # What others print goes above the display, but only where it would have gone to
                     # a terminal anyway: a pipe must get its bytes, and nobody else's.
-                    redirect_stdout=_is_terminal(sys.stdout),
-                    redirect_stderr=_is_terminal(sys.stderr),
+                    redirect_stdout=is_terminal(sys.stdout),
+                    redirect_stderr=is_terminal(sys.stderr),
                 )
                 self._live.start()
             self._live.update(Group(*lines), refresh=True)
 
 
-# ------------------------------------------------------------------------------------ plain lines
-
-
-class PlainProgress(Progress):
-    """A line of text now and then, for pipes, logs and terminals that cannot move their cursor.
-
-    ``stream`` is where to write, by default whatever ``sys.stderr`` is at the time; ``interval`` is
-    in seconds.  A stream that is gone ends the lines, not the run.
-    """
-
-    def __init__(self, stream: TextIO | None = None, *, interval: float = 5.0) -> None:
-        self._stream = stream
-        self._interval = interval
-        self._next_seconds = interval
-        self._snapshot: Snapshot | None = None
-        self._over = False
-
-    def started(self, title: str) -> None:
-        """See :meth:`Progress.started`."""
-        self._next_seconds = self._interval
-        self._snapshot = None
-        self._over = False
-        self._write(title)
-
-    def updated(self, snapshot: Snapshot) -> None:
-        """See :meth:`Progress.updated`."""
-        if self._over:
-            return
-        self._snapshot = snapshot
-        if snapshot.seconds >= self._next_seconds:
-            self._next_seconds = snapshot.seconds + self._interval
-            self._write(_status_line(snapshot, over=False))
-
-    def message(self, text: str) -> None:
-        """Write a line."""
-        self._write(text)
-
-    def finished(self) -> None:
-        """Write the final state, once."""
-        if not self._over and self._snapshot is not None:
-            self._write(_status_line(self._snapshot, over=True))
-        self._over = True
-
-    def _write(self, text: str) -> None:
-        stream = sys.stderr if self._stream is None else self._stream
-        if stream is None:  # a program without a console, such as one started by pythonw
-            return
-        line = _printable(_one_line(f"fdf256: {text}"), getattr(stream, "encoding", None))
-        with contextlib.suppress(*_GONE):
-            stream.write(f"{line}\n")
-            stream.flush()
-
-
-def _status_line(snapshot: Snapshot, *, over: bool) -> str:
-    """``1.2 of 26.0 GB (4.6 %), 112 MB/s, 3:41 left, 12,301 of 248,515 files``."""
-    if snapshot.size is None:
-        parts = [format_bytes(snapshot.arrived)]
-    else:
-        percent = format_percent(snapshot.arrived, snapshot.size, 1)
-        parts = [f"{format_part(snapshot.arrived, snapshot.size)} ({percent} %)"]
-    parts.append(format_rate(_average_rate(snapshot) if over else snapshot.rate))
-    if over:
-        parts.append(_closing_words(snapshot))
-    elif snapshot.seconds_left is not None:
-        parts.append(f"{format_countdown(snapshot.seconds_left)} left")
-    parts.append(_files_words(_total(snapshot)))
-    parts.append(_retries_words(snapshot.retries))
-    return ", ".join(part for part in parts if part)
-
-
-# ----------------------------------------------------------------------------------------- choice
-
-
-def choose_progress(kind: str, *, stream: TextIO | None = None) -> Progress:
-    """The receiver for ``--progress KIND``: ``auto``, ``rich``, ``plain`` or ``none``.
-
-    ``auto`` is ``rich`` on a terminal that can move its cursor, unless a CI system records it, and
-    ``plain`` otherwise.  ``stream`` (default: standard error) is looked at and written to.  Raises
-    :class:`UsageError` for another kind.
-    """
-    if kind == "auto":
-        kind = "rich" if _can_redraw(sys.stderr if stream is None else stream) else "plain"
-    if kind == "rich":
-        return RichProgress(None if stream is None else Console(file=stream))
-    if kind == "plain":
-        return PlainProgress(stream)
-    if kind == "none":
-        return Progress()
-    raise UsageError(f"{kind!r} is not a kind of progress", hint="choose one of auto, rich, plain, none")
-
-
-def _can_redraw(stream: TextIO | None) -> bool:
-    dumb = os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
-    recorded = os.environ.get("CI", "").lower() not in {"", "0", "false"}
-    return _is_terminal(stream) and not dumb and not recorded
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:  # closed
-        return False
+def rich_progress(stream: TextIO | None) -> RichProgress:
+    """The live display on ``stream`` (default: standard error)."""
+    return RichProgress(None if stream is None else Console(file=stream))
 
 
 # ---------------------------------------------------------------------------------------- results
@@ -648,7 +495,7 @@ def print_table(
 
     def cell(value: object) -> Text:
         # A Text of one's own passes, with its style; its words come from this module.
-        return value if isinstance(value, Text) else Text(_printable(str(value), out.encoding))
+        return value if isinstance(value, Text) else Text(printable(str(value), out.encoding))
 
     table = Table(
         title=cell(title) if title else None,
@@ -671,60 +518,56 @@ def print_report(
     console: Console | None = None,
     *,
     verb: str = "Installed",
-    is_local: bool = False,
 ) -> None:
     """Print what a run has done: a row for each archive and a closing line, on standard output.
 
     ``report`` is the object that ``--json`` prints.  Fields that are missing are left out.  The
-    closing line of a run that succeeded starts with ``verb``.  ``is_local`` leaves out what only a download
-    has.
+    closing line of a run that succeeded starts with ``verb``.
     """
     out = _output(console)
-    archives = _objects(report.get("archives"))
+    archives = objects(report.get("archives"))
     if archives:
-        _print_archives(archives, out, is_local=is_local)
+        _print_archives(archives, out)
         out.print()
-    if report.get("ok") and is_local:
-        closing = f"{verb} {_installed_words(report)}: {_local_words(report, archives)}."
-    elif report.get("ok"):
-        closing = f"{verb} {_installed_words(report)}: {_transfer_words(report)}, "
+    if report.get("ok"):
+        closing = f"{verb} {installed_words(report)}: {_transfer_words(report)}, "
         closing += f"{_verified_words(report.get('verified'), len(archives))}."
     else:
         closing = f"Not finished: {_transfer_words(report)}."
-    out.print(Text(_printable(closing, out.encoding)))
+    out.print(Text(printable(closing, out.encoding)))
 
 
 def print_plan(report: Mapping[str, object], console: Console | None = None) -> None:
     """What a run would fetch: a row for each archive, and the whole in words."""
     out = _output(console)
-    archives = _objects(report.get("archives"))
+    archives = objects(report.get("archives"))
 
     def total(field: str) -> int:
-        return int(sum(_number(archive.get(field)) for archive in archives))
+        return int(sum(number(archive.get(field)) for archive in archives))
 
     counts = [archive.get("members") for archive in archives]
     rows = zip(
         [archive.get("name", "") for archive in archives],
         # A tar does not say in advance what is in it.
-        ["?" if count is None else f"{_number(count):,.0f}" for count in counts],
+        ["?" if count is None else f"{number(count):,.0f}" for count in counts],
         _sizes(archives, "bytes"),
         _sizes(archives, "bytes_to_fetch"),
-        [f"{_number(archive.get('requests')):,.0f}" for archive in archives],
+        [f"{number(archive.get('requests')):,.0f}" for archive in archives],
         strict=True,
     )
     headings = ("archive", "files", "size", "to fetch", "requests")
     print_table("", headings, rows, right=headings[1:], console=out)
     out.print()
-    words = f"Would fetch {format_bytes(total('bytes_to_fetch'))} in {_counted(total('requests'), 'request')}"
+    words = f"Would fetch {format_bytes(total('bytes_to_fetch'))} in {counted(total('requests'), 'request')}"
     if None not in counts:
-        words += f" for {_counted(int(_number(report.get('files'))), 'file')}"
+        words += f" for {counted(int(number(report.get('files'))), 'file')}"
     words += f" {'into' if None in counts else 'in'} {report.get('target')}"
-    if ends := _number(report.get("bytes_downloaded")):
+    if ends := number(report.get("bytes_downloaded")):
         words += f", besides the archives' ends, which were read for this ({format_bytes(ends)})"
     words += "."
     if adopted := total("adopted"):
-        words += f" {_counted(adopted, 'file')} of the right size lie there already and would be read first."
-    out.print(Text(_printable(words, out.encoding)), soft_wrap=True)
+        words += f" {counted(adopted, 'file')} of the right size lie there already and would be read first."
+    out.print(Text(printable(words, out.encoding)), soft_wrap=True)
 
 
 def print_error(message: str, hint: str = "", console: Console | None = None) -> None:
@@ -733,15 +576,13 @@ def print_error(message: str, hint: str = "", console: Console | None = None) ->
     Neither is wrapped or read as markup, so that a path in it can be copied.
     """
     out = _output(console, stderr=True)
-    line = Text.assemble(("error:", "bold red"), " ", _printable(message, out.encoding))
+    line = Text.assemble(("error:", "bold red"), " ", printable(message, out.encoding))
     out.print(line, soft_wrap=True)
     if hint:
-        out.print(Text(f"  {_printable(hint, out.encoding)}", _QUIET_STYLE), soft_wrap=True)
+        out.print(Text(f"  {printable(hint, out.encoding)}", _QUIET_STYLE), soft_wrap=True)
 
 
-def _print_archives(
-    archives: Sequence[Mapping[str, object]], out: Console, *, is_local: bool = False
-) -> None:
+def _print_archives(archives: Sequence[Mapping[str, object]], out: Console) -> None:
     columns: dict[str, list[object]] = {
         "archive": [archive.get("name", "") for archive in archives],
         "size": _sizes(archives, "bytes"),
@@ -751,10 +592,8 @@ def _print_archives(
         "from": [_host(archive.get("url")) for archive in archives],
     }
     # Most runs resume nothing, and a column of zeros says nothing.
-    if not any(_number(archive.get("bytes_resumed")) for archive in archives):
+    if not any(number(archive.get("bytes_resumed")) for archive in archives):
         del columns["resumed"]
-    if is_local:
-        del columns["downloaded"], columns["from"]
     # A narrow terminal gets fewer columns rather than folded ones.
     for dispensable in ("from", "resumed", "downloaded"):
         if _table_cells(columns) > out.width:
@@ -764,7 +603,7 @@ def _print_archives(
 
 
 def _sizes(archives: Iterable[Mapping[str, object]], field: str) -> list[object]:
-    return [format_bytes(_number(archive.get(field))) for archive in archives]
+    return [format_bytes(number(archive.get(field))) for archive in archives]
 
 
 def _table_cells(columns: Mapping[str, Sequence[object]]) -> int:
@@ -776,7 +615,7 @@ def _table_cells(columns: Mapping[str, Sequence[object]]) -> int:
 def _verified_mark(verified: object) -> Text:
     if not isinstance(verified, str) or verified == "none":
         return Text("no", "yellow")
-    return Text(_printable(verified, "ascii"), _VERIFIED_STYLE)
+    return Text(printable(verified, "ascii"), _VERIFIED_STYLE)
 
 
 def _host(url: object) -> str:
@@ -787,41 +626,20 @@ def _host(url: object) -> str:
         return ""
 
 
-def _installed_words(report: Mapping[str, object]) -> str:
-    words = _counted(int(_number(report.get("files"))), "file")
-    target = report.get("target")
-    return f"{words} in {target}" if target else words
-
-
 def _transfer_words(report: Mapping[str, object]) -> str:
     """``1.29 GB in 1.8 s (715 MB/s), 2 retries``."""
-    downloaded = _number(report.get("bytes_downloaded"))
-    resumed = _number(report.get("bytes_resumed"))
-    seconds = _number(report.get("seconds"))
+    downloaded = number(report.get("bytes_downloaded"))
+    resumed = number(report.get("bytes_resumed"))
+    seconds = number(report.get("seconds"))
     words = f"{format_bytes(downloaded)} in {format_duration(seconds)}"
     if downloaded and seconds > 0:
         words += f" ({format_rate(downloaded / seconds)})"
-    if any(_number(archive.get("adopted")) for archive in _objects(report.get("archives"))):
+    if any(number(archive.get("adopted")) for archive in objects(report.get("archives"))):
         words += f", {format_bytes(resumed)} were there already"
     elif resumed:
         words += f" after {format_bytes(resumed)} kept from an earlier run"
-    retries = int(_number(report.get("retries")))
-    return f"{words}, {_retries_words(retries)}" if retries else words
-
-
-def _local_words(report: Mapping[str, object], archives: Sequence[Mapping[str, object]]) -> str:
-    """``61.2 MB in 0.2 s (306 MB/s), every checksum in it is right``."""
-    size = sum(_number(archive.get("bytes")) for archive in archives)
-    seconds = _number(report.get("seconds"))
-    words = f"{format_bytes(size)} in {format_duration(seconds)}"
-    if seconds > 0:
-        words += f" ({format_rate(size / seconds)})"
-    match report.get("verified"):
-        case "crc32":
-            return f"{words}, every checksum in {'it' if len(archives) == 1 else 'them'} is right"
-        case str(digest) if digest != "none":
-            return f"{words}, the archive has the {digest} that was given"
-    return f"{words}, not verified: not all has a checksum"
+    retries = int(number(report.get("retries")))
+    return f"{words}, {retries_words(retries)}" if retries else words
 
 
 def _verified_words(verified: object, archives: int) -> str:
@@ -833,14 +651,6 @@ def _verified_words(verified: object, archives: int) -> str:
     if archives == 1:
         return f"the archive matches its published {verified}"
     return f"all archives match their published {verified}"
-
-
-def _objects(value: object) -> list[Mapping[str, object]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _number(value: object) -> float:
-    return value if isinstance(value, int | float) else 0
 
 
 # ------------------------------------------------------------------------------------ what was found
@@ -860,16 +670,16 @@ def print_verification(found: Mapping[str, object], summary: str, console: Conso
         print_table("", ["", "file", "why"], rows[:_FINDINGS_SHOWN], console=out)
     if len(rows) > _FINDINGS_SHOWN:
         out.print(f"and {len(rows) - _FINDINGS_SHOWN:,} more: --json has them all", style=_QUIET_STYLE)
-    repaired, downloaded = (int(_number(found.get(field))) for field in ("repaired", "bytes_downloaded"))
+    repaired, downloaded = (int(number(found.get(field))) for field in ("repaired", "bytes_downloaded"))
     if repaired:
         took = f", {format_bytes(downloaded)} downloaded" if downloaded else ""
-        out.print(f"Repaired: {_counted(repaired, 'file')}{took}.", soft_wrap=True)
-    words = _printable(summary, out.encoding)
+        out.print(f"Repaired: {counted(repaired, 'file')}{took}.", soft_wrap=True)
+    words = printable(summary, out.encoding)
     out.print(Text(words, "" if found.get("ok") else "bold"), soft_wrap=True)
 
 
 def _findings(found: Mapping[str, object]) -> Iterable[tuple[str, object, str]]:
-    for one in _objects(found.get("damaged")):
+    for one in objects(found.get("damaged")):
         yield "damaged", one.get("path", ""), str(one.get("reason", ""))
     for words, field, why in (
         ("missing", "missing", ""),
@@ -878,7 +688,7 @@ def _findings(found: Mapping[str, object]) -> Iterable[tuple[str, object, str]]:
     ):
         paths = found.get(field)
         yield from ((words, path, why) for path in (paths if isinstance(paths, list) else []))
-    for one in _objects(found.get("bad_lines")):
+    for one in objects(found.get("bad_lines")):
         yield "bad line", f"line {one.get('line')}: {one.get('text')}", str(one.get("reason", ""))
 
 
@@ -890,23 +700,23 @@ def print_forgotten(done: Mapping[str, object], console: Console | None = None) 
     out = _output(console)
 
     def say(words: str, style: str = "") -> None:
-        out.print(Text(_printable(words, out.encoding), style), soft_wrap=True)
+        out.print(Text(printable(words, out.encoding), style), soft_wrap=True)
 
-    removed, absent = _objects(done.get("removed")), _strings(done.get("absent"))
+    removed, absent = objects(done.get("removed")), _strings(done.get("absent"))
     would = "Would remove" if done.get("dry_run") else "Removed"
     for one in removed[:_FINDINGS_SHOWN]:
         say(str(one.get("path")))
     if len(removed) > _FINDINGS_SHOWN:
         say(f"and {len(removed) - _FINDINGS_SHOWN:,} more: --json has them all", _QUIET_STYLE)
-    size = format_bytes(_number(done.get("bytes")))
-    say(f"{would} {_counted(len(removed), 'file')} ({size}) from {done.get('target')}.")
+    size = format_bytes(number(done.get("bytes")))
+    say(f"{would} {counted(len(removed), 'file')} ({size}) from {done.get('target')}.")
     if absent:
         some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        say(f"{_counted(len(absent), 'image')} not there, and kept out from now on: {some}")
-    total = int(_number(done.get("total")))
+        say(f"{counted(len(absent), 'image')} not there, and kept out from now on: {some}")
+    total = int(number(done.get("total")))
     if total and not done.get("dry_run"):
         say(
-            f"In all, {_counted(total, 'image')} {'is' if total == 1 else 'are'} kept out of it.",
+            f"In all, {counted(total, 'image')} {'is' if total == 1 else 'are'} kept out of it.",
             _QUIET_STYLE,
         )
     archives = _strings(done.get("archives"))
@@ -926,12 +736,7 @@ def _strings(value: object) -> list[str]:
 # ------------------------------------------------------------------------------------------- plain text
 
 
-def one_line(text: str) -> str:
-    """``text`` in one line, line ends and tabs as escapes too, for a list that another program reads."""
-    return _printable(text.replace("\n", "\\n").replace("\t", "\\t"), None)
-
-
 def print_text(text: str, console: Console | None = None) -> None:
     """Print ``text`` on standard output, not wrapped and not read as markup."""
     out = _output(console)
-    out.print(Text(_printable(text, out.encoding)), soft_wrap=True)
+    out.print(Text(printable(text, out.encoding)), soft_wrap=True)

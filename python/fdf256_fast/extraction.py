@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
-import shutil
 import time
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from fdf256_fast._core import Job, LocalArchive, Names, Staging
-from fdf256_fast.catalog import Digest
+from fdf256_fast._core import Job, LocalArchive, Names, Policy, Staging
+from fdf256_fast.cores import workers_of
 from fdf256_fast.errors import Error, StorageError, UsageError
-from fdf256_fast.limits import Limits
 from fdf256_fast.merging import merge
-from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
-from fdf256_fast.report import ArchiveReport, Report
-from fdf256_fast.units import format_bytes
-from fdf256_fast.watch import all_of, in_job, in_thread, showing, unbroken
-from fdf256_fast.workspace import Workspace, storage_error
+from fdf256_fast.workspace import Workspace, remove_folder, storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Order", "extract_async", "extract_files"]
+    from fdf256_fast.catalog import Digest
+    from fdf256_fast.limits import Limits
+    from fdf256_fast.progress import Progress, Snapshot
+    from fdf256_fast.report import Report
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+__all__ = ["Extraction", "Order", "extract_async"]
+
 StrPath = str | os.PathLike[str]
 
 STANDARD_INPUT = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be unpacked, where to, and how."""
+class Order(NamedTuple):
+    """What is to be unpacked, where to, and how; without ``limits``, with the default ones."""
 
     archives: tuple[Path, ...]
     folder: Path
     digest: Digest | None = None
     force: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises UsageError for what cannot be done."""
         if not self.archives:
             raise UsageError("there is no archive to unpack")
         if self.digest and len(self.archives) > 1:
@@ -87,97 +83,121 @@ async def extract_async(
         LockedError: another process works on ``folder``.
         UsageError: a bad argument.
     """
+    from fdf256_fast.catalog import Digest  # noqa: PLC0415 - the command needs neither these
+    from fdf256_fast.progress import Progress  # noqa: PLC0415
+    from fdf256_fast.watch import in_job, showing  # noqa: PLC0415 - nor asyncio
+
     given = [archives] if isinstance(archives, str | os.PathLike) else archives
     order = Order(
         tuple(Path(path) for path in given),
         Path(folder),
         Digest.parse(digest) if digest else None,
         force=force,
-        limits=limits or Limits(),
+        limits=limits,
     )
-    return await extract_files(order, progress or Progress())
-
-
-async def extract_files(order: Order, progress: Progress) -> Report:
-    """Do what ``order`` says.  Raises what :func:`extract_async` does."""
-    run = _Extraction(order, progress)
-    first = run.names[0]
-    progress.started(first if len(run.names) == 1 else f"{len(run.names)} archives")
+    run = Extraction(order)
+    progress = progress or Progress()
+    progress.started(run.title)
     try:
-        async with _working_folder(order.folder) as work:
-            try:
-                await run.unpack(work)
-            except Error as error:
-                error.report = Report(str(order.folder), (), 0, run.seconds)
-                raise
-        return run.report()
+        with showing(progress, run.snapshot):
+            return await in_job(run.job, run.run)
     finally:
         progress.finished()
 
 
-class _Extraction:
-    """All archives of one call."""
+class Extraction:
+    """All archives of one call; raises UsageError for what cannot be done."""
 
-    def __init__(self, order: Order, progress: Progress) -> None:
-        self.names = [
+    def __init__(self, order: Order) -> None:
+        order.check()
+        self.job = Job()
+        self._names = [
             "standard input" if str(path) == STANDARD_INPUT else path.name for path in order.archives
         ]
         self._order = order
-        self._progress = progress
         self._started = time.monotonic()
-        self._job = Job()
-        self._taken = Names(order.limits.portable_names)
+        self._taken = Names(order.limits is None or order.limits.portable_names)
         self._opened: list[LocalArchive] = []
         self._done: set[int] = set()
 
     @property
+    def title(self) -> str:
+        """What is unpacked, for people."""
+        return self._names[0] if len(self._names) == 1 else f"{len(self._names)} archives"
+
+    @property
     def seconds(self) -> float:
+        """Since the beginning."""
         return time.monotonic() - self._started
 
-    async def unpack(self, work: Path) -> None:
-        policy = self._order.limits.policy
-        for path, name in zip(self._order.archives, self.names, strict=True):
-            opened = await in_job(self._job, LocalArchive.open, self._job, path, name, policy)
-            self._opened.append(opened)
-        await in_job(self._job, self._check_room)
+    def run(self) -> Report:
+        """Unpack them all, in this thread and its own; ends early, with an error, once the job is cancelled.
+
+        Raises what :func:`extract_async` does.
+        """
+        with _working_folder(self._order.folder) as work:
+            try:
+                self._unpack(work)
+            except Error as error:
+                from fdf256_fast.report import Report  # noqa: PLC0415 - imported beside the unpacking
+
+                error.report = Report(str(self._order.folder), (), 0, self.seconds)
+                raise
+        return self._report()
+
+    def _unpack(self, work: Path) -> None:
+        limits = self._order.limits
+        policy = Policy() if limits is None else limits.policy
+        for path, name in zip(self._order.archives, self._names, strict=True):
+            self._opened.append(LocalArchive.open(self.job, path, name, policy))
+        self._check_room()
         if len(self._opened) > 1:
             # Within one zip its directory has told already.
             for number, archive in enumerate(self._opened):
-                await in_job(self._job, archive.claim, self._job, self._taken, number)
-        staging = await in_job(self._job, Staging, work / "staging")
-        with showing(self._progress, self._snapshot):
-            await all_of(self._jobs(staging), hint="")
-        if len(self._done) < len(self._opened):
-            # A task group takes a task that was cancelled from within for one that is done.
-            raise asyncio.CancelledError
-        await in_job(self._job, self._merge, work / "staging")
+                archive.claim(self.job, self._taken, number)
+        staging = Staging(work / "staging")
+        if len(self._opened) == 1:
+            self._unpack_one(staging, 0)
+        else:
+            self._unpack_several(staging)
+        merge(work / "staging", self._order.folder, self.job, force=self._order.force)
 
-    def _jobs(self, staging: Staging) -> Iterator[Coroutine[object, object, None]]:
-        """One for each archive: as many tars at once as there are cores, since each is bound to one; zips
-        one by one, since each keeps all cores busy.
-        """
-        workers = self._order.limits.worker_threads
-        turns = {True: asyncio.Semaphore(1), False: asyncio.Semaphore(workers)}
+    def _unpack_one(self, staging: Staging, number: int) -> None:
         digest = self._order.digest
         wanted = (digest.algorithm, digest.value) if digest else None
+        workers = workers_of(self._order.limits)
+        self._opened[number].unpack(self.job, staging, self._taken, number, workers, wanted)
+        self._done.add(number)
 
-        async def one(number: int, archive: LocalArchive) -> None:
-            async with turns[archive.kind == "zip"]:
-                arguments = (self._job, staging, self._taken, number, workers, wanted)
-                await in_job(self._job, archive.unpack, *arguments)
-            self._done.add(number)
+    def _unpack_several(self, staging: Staging) -> None:
+        """As many tars at once as there are cores, since each is bound to one; zips one by one, since each
+        keeps all cores busy.
+        """
+        numbers = range(len(self._opened))
+        zips = [number for number in numbers if self._opened[number].kind == "zip"]
+        one = partial(self._unpack_one, staging)
 
-        return (one(number, archive) for number, archive in enumerate(self._opened))
+        def one_by_one() -> None:
+            for number in zips:
+                one(number)
 
-    def _snapshot(self) -> Snapshot:
+        tars = [partial(one, number) for number in numbers if number not in zips]
+        _at_once(self.job, [*([one_by_one] if zips else []), *tars], workers_of(self._order.limits) + 1)
+
+    def snapshot(self) -> Snapshot:
+        """Where each archive stands; to be called from any thread."""
+        from fdf256_fast.progress import ArchiveProgress, Snapshot  # noqa: PLC0415 - for who is shown it
+
+        opened = list(self._opened)
         archives = []
         # A tar does not say how many members it has, and a sum over some of the archives would mislead.
-        is_counted = all(archive.members is not None for archive in self._opened)
-        for number, (name, archive) in enumerate(zip(self.names, self._opened, strict=True)):
+        is_counted = all(archive.members is not None for archive in opened)
+        for number, (name, archive) in enumerate(zip(self._names, opened, strict=False)):
             read, unpacked, _, _ = archive.status()
             members = archive.members if is_counted else None
             state = "done" if number in self._done else "receiving" if read else "waiting"
             archives.append(ArchiveProgress(name, archive.total, read, 0, read, members, unpacked, state))
+        archives += [ArchiveProgress(name) for name in self._names[len(opened) :]]
         arrived = sum(archive.arrived for archive in archives)
         return Snapshot(tuple(archives), self.seconds, arrived / max(self.seconds, 0.001))
 
@@ -187,9 +207,12 @@ class _Extraction:
             archive.unpacked_bytes or (archive.total or 0 if archive.kind == "tar" else 0)
             for archive in self._opened
         ]
-        free = shutil.disk_usage(self._order.folder).free
+        system = os.statvfs(self._order.folder)
+        free = system.f_bavail * system.f_frsize
         missing = sum(known) - free
         if missing > 0:
+            from fdf256_fast.units import format_bytes  # noqa: PLC0415 - only here
+
             raise StorageError(
                 f"cannot unpack into {self._order.folder}: {format_bytes(sum(known))} are needed, "
                 f"{format_bytes(free)} are free",
@@ -198,15 +221,13 @@ class _Extraction:
                 hint=f"Make room for {format_bytes(missing)} more, or choose another folder with -d.",
             )
 
-    def _merge(self, staged: Path) -> None:
-        merge(staged, self._order.folder, self._job, force=self._order.force)
+    def _report(self) -> Report:
+        from fdf256_fast.report import ArchiveReport, Report  # noqa: PLC0415 - imported beside the unpacking
 
-    def report(self) -> Report:
-        """What was unpacked."""
         digest = self._order.digest
         archives = []
         files = 0
-        for path, name, archive in zip(self._order.archives, self.names, self._opened, strict=True):
+        for path, name, archive in zip(self._order.archives, self._names, self._opened, strict=True):
             read, members, unpacked, _ = archive.status()
             verified = digest.algorithm if digest else archive.verified
             size = read if archive.total is None else archive.total
@@ -215,27 +236,41 @@ class _Extraction:
         return Report(str(self._order.folder), tuple(archives), files, self.seconds)
 
 
+def _at_once(job: Job, calls: Sequence[Callable[[], None]], most: int) -> None:
+    """Do all of them, ``most`` at once; the first error ends the others and is raised."""
+    from concurrent.futures import ThreadPoolExecutor, as_completed  # noqa: PLC0415 - only for several
+
+    first: BaseException | None = None
+    with ThreadPoolExecutor(min(most, len(calls)), "fdf256 extract") as pool:
+        for done in as_completed([pool.submit(call) for call in calls]):
+            error = done.exception()
+            if error is not None and first is None:
+                first = error
+                # Those that have not begun end at once.
+                job.cancel()
+    if first is not None:
+        raise first
+
+
 # ---- the folder to work in ---------------------------------------------------------------------------
 
 
-@contextlib.asynccontextmanager
-async def _working_folder(folder: Path) -> AsyncIterator[Path]:
+@contextlib.contextmanager
+def _working_folder(folder: Path) -> Iterator[Path]:
     """An empty folder in ``folder``'s workspace, which is locked meanwhile; nothing of it stays."""
     workspace = Workspace.of(folder)
-    made = await in_thread(_missing, folder)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(in_thread, _remove_empty, made)
-        work = workspace.home / "extract"
-
-        async def enter() -> None:
-            await stack.enter_async_context(workspace.locked())
-            stack.push_async_callback(in_thread, _clean, workspace, work)
-
-        # To its end even when cancelled: the stack then lets go of a lock that was just taken.
-        await unbroken(enter())
-        # A run that was killed may have left files that are in no archive of this one.
-        await in_thread(_remove, work)
-        yield work
+    made = _missing(folder)
+    work = workspace.home / "extract"
+    try:
+        with workspace.held():
+            # A run that was killed may have left files that are in no archive of this one.
+            _remove(work)
+            try:
+                yield work
+            finally:
+                _clean(workspace, work)
+    finally:
+        _remove_empty(made)
 
 
 def _missing(folder: Path) -> list[Path]:
@@ -244,19 +279,25 @@ def _missing(folder: Path) -> list[Path]:
 
 
 def _remove(work: Path) -> None:
+    if not os.path.lexists(work):
+        return
+    import shutil  # noqa: PLC0415 - takes as long to import as a hundred files to unpack
+
     try:
-        if os.path.lexists(work):
-            shutil.rmtree(work)
+        shutil.rmtree(work)
     except OSError as error:
         raise storage_error("remove", error, work) from error
 
 
 def _clean(workspace: Workspace, work: Path) -> None:
-    shutil.rmtree(work, ignore_errors=True)
+    remove_folder(work / "staging")
+    remove_folder(work)
     with contextlib.suppress(OSError):
         if {path.name for path in workspace.home.iterdir()} <= {"lock", "lock.holder"}:
             # While it is held: whoever waits for it finds out and takes a new one.
-            shutil.rmtree(workspace.home)
+            for path in workspace.home.iterdir():
+                path.unlink()
+            workspace.home.rmdir()
 
 
 def _remove_empty(folders: list[Path]) -> None:

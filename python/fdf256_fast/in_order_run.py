@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -150,13 +150,13 @@ class InOrderRun(ArchiveRun, InOrder):
         """Where it stands."""
         found, members = super().progress, self._entry.members
         unpacked = members or 0 if self._entry.verified else found.unpacked
-        return replace(found, members=members, unpacked=unpacked)
+        return found._replace(members=members, unpacked=unpacked)
 
     @property
     def report(self) -> ArchiveReport:
         """What became of it."""
         members = 1 if self.archive.kind == "file" else self._entry.members
-        return replace(super().report, members=members)
+        return super().report._replace(members=members)
 
     def set_aside(self) -> None:
         """Drop what is to stay out of the target from what is about to be published.  Raises StorageError."""

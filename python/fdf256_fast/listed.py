@@ -5,20 +5,34 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast._core import Audit, Job
-from fdf256_fast.auditing import Course, audited, check_folder, told
+from fdf256_fast.auditing import Course, Look, check_folder, told
 from fdf256_fast.blocking import blocking
+from fdf256_fast.cores import workers_of
 from fdf256_fast.errors import StorageError
-from fdf256_fast.limits import Limits
-from fdf256_fast.progress import Progress
-from fdf256_fast.sums import BadLine, no_lines, read_sums
-from fdf256_fast.verification import Verification
-from fdf256_fast.watch import in_job, in_thread
+from fdf256_fast.sums import STANDARD_INPUT, BadLine, no_lines, read_sums
 
-__all__ = ["verify_sums", "verify_sums_async"]
+if TYPE_CHECKING:
+    from fdf256_fast.limits import Limits
+    from fdf256_fast.progress import Progress, Snapshot
+    from fdf256_fast.verification import Verification
+
+__all__ = ["ListCheck", "ListOrder", "verify_sums", "verify_sums_async"]
 
 StrPath = str | os.PathLike[str]
+
+
+class ListOrder(NamedTuple):
+    """Which list is checked, and how; the words of :func:`verify_sums_async`."""
+
+    sums: Path
+    folder: Path
+    algorithm: str | None = None
+    ignore_missing: bool = False
+    strict: bool = False
+    limits: Limits | None = None
 
 
 async def verify_sums_async(
@@ -54,42 +68,78 @@ async def verify_sums_async(
         StorageError: the list or the folder cannot be read.
         UsageError: an algorithm that is not known.
     """
-    text, job = await in_thread(read_sums, Path(sums), algorithm), Job()
+    from fdf256_fast.progress import Progress  # noqa: PLC0415 - the command does without
+    from fdf256_fast.watch import in_job, showing  # noqa: PLC0415 - and without asyncio
 
-    def parse() -> Audit:
-        return Audit(
-            Path(folder),
+    order = ListOrder(Path(sums), Path(folder), algorithm, ignore_missing, strict, limits)
+    check = ListCheck(order)
+    progress = progress or Progress()
+    progress.started(check.title)
+    try:
+        with showing(progress, check.snapshot):
+            return await in_job(check.job, check.run)
+    finally:
+        progress.finished()
+
+
+class ListCheck:
+    """One list and its files."""
+
+    def __init__(self, order: ListOrder) -> None:
+        self.job = Job()
+        self._order = order
+        self._look: Look | None = None
+
+    @property
+    def title(self) -> str:
+        """What is checked, for people."""
+        return "standard input" if str(self._order.sums) == STANDARD_INPUT else self._order.sums.name
+
+    def snapshot(self) -> Snapshot:
+        """How far it is; to be called from any thread."""
+        if self._look is not None:
+            return self._look.snapshot()
+        from fdf256_fast.progress import ArchiveProgress, Snapshot  # noqa: PLC0415 - for who is shown it
+
+        return Snapshot((ArchiveProgress(self.title),), 0.0, 0.0)
+
+    def run(self) -> Verification:
+        """Check it, in this thread and the core's own.  Raises what :func:`verify_sums_async` does."""
+        order = self._order
+        text = read_sums(order.sums, order.algorithm)
+        audit = Audit(
+            order.folder,
             text.data,
             algorithm=text.algorithm,
             is_sure=text.is_sure,
             lone_name=text.lone_name,
         )
+        if audit.files == 0:
+            raise no_lines(text.name, [BadLine(*problem) for problem in audit.problems])
+        check_folder(order.folder)
+        course = Course(self.title, workers_of(order.limits), is_closed=False)
+        self._look = Look(audit, self.job, course)
+        seconds = self._look.run()
+        missing, damaged = told(audit)
+        if order.ignore_missing and len(missing) == audit.files:
+            raise no_files(text.name, order.folder)
+        from fdf256_fast.verification import Verification  # noqa: PLC0415 - imported beside the audit
 
-    audit = await in_job(job, parse)
-    bad_lines = tuple(BadLine(*problem) for problem in audit.problems)
-    if audit.files == 0:
-        raise no_lines(text.name, list(bad_lines))
-    await in_thread(check_folder, Path(folder))
-    course = Course(Path(text.name).name, (limits or Limits()).worker_threads, is_closed=False)
-    seconds = await audited(audit, job, progress or Progress(), course)
-    missing, damaged = await in_thread(told, audit)
-    if ignore_missing and len(missing) == audit.files:
-        raise no_files(text.name, Path(folder))
-    algorithms = audit.algorithms
-    return Verification(
-        str(folder),
-        audit.files,
-        audit.status()[1],
-        seconds,
-        algorithms[0] if len(algorithms) == 1 else "digest",
-        () if ignore_missing else missing,
-        damaged,
-        bad_lines=bad_lines,
-        bad_line_count=audit.problem_count,
-        ignored=len(missing) if ignore_missing else 0,
-        is_strict=strict,
-        is_manifest=False,
-    )
+        algorithms = audit.algorithms
+        return Verification(
+            str(order.folder),
+            audit.files,
+            audit.status()[1],
+            seconds,
+            algorithms[0] if len(algorithms) == 1 else "digest",
+            () if order.ignore_missing else missing,
+            damaged,
+            bad_lines=tuple(BadLine(*problem) for problem in audit.problems),
+            bad_line_count=audit.problem_count,
+            ignored=len(missing) if order.ignore_missing else 0,
+            is_strict=order.strict,
+            is_manifest=False,
+        )
 
 
 verify_sums = blocking(verify_sums_async)

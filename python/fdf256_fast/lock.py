@@ -11,25 +11,23 @@ Calls of ``os`` on plain strings, not ``Path``: there may be a lock for each of 
 
 from __future__ import annotations
 
-import asyncio
+import _thread
 import contextlib
 import fcntl
 import json
 import os
-import socket
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fdf256_fast.durable import boot_id, storage_error
-from fdf256_fast.errors import LockedError
-from fdf256_fast.watch import in_thread
+from fdf256_fast.errors import LockedError, no_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import asyncio
+    from collections.abc import AsyncIterator, Iterator
 
-__all__ = ["Holder", "Locks", "locked"]
+__all__ = ["Holder", "Locks", "held", "locked"]
 
 BEAT_SECONDS = 10.0
 """How often a holder shows that it is alive."""
@@ -43,8 +41,7 @@ HOLDER_BYTES_MAX = 64 * 1024
 TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """One process: ``started`` is in clock ticks since the machine's start, ``since`` for people."""
 
     host: str
@@ -59,7 +56,7 @@ class Holder:
         """This process."""
         since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         pid = os.getpid()
-        return cls(socket.gethostname(), boot_id(), _namespace(), pid, _started(pid), since)
+        return cls(_host(), boot_id(), _namespace(), pid, _started(pid), since)
 
     @classmethod
     def parse(cls, text: str) -> Holder | None:
@@ -74,12 +71,49 @@ class Holder:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
-@contextlib.asynccontextmanager
-async def locked(path: Path, work: str, *, keep: bool) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def held(path: Path, work: str, *, keep: bool) -> Iterator[None]:
     """Hold the lock file at ``path``, which stays with ``keep``; ``work`` is what it guards, for messages.
 
-    Raises LockedError when another process holds it, StorageError.
+    Raises LockedError when another process holds it, StorageError; Error where there is no thread to be had.
     """
+    lock = _Lock(path, work, _me(), set())
+    try:
+        lock.take()
+    except OSError as error:
+        raise storage_error("use", error, path) from error
+    try:
+        with _beating(lock):
+            yield
+    finally:
+        lock.release(keep=keep)
+
+
+@contextlib.contextmanager
+def _beating(lock: _Lock) -> Iterator[None]:
+    """Touch the holder file now and then, in a thread of its own."""
+    is_over = _thread.allocate_lock()
+    is_over.acquire()
+
+    def beat() -> None:
+        while not is_over.acquire(timeout=BEAT_SECONDS):
+            lock.beat()
+
+    try:
+        _thread.start_new_thread(beat, ())
+    except RuntimeError as error:
+        raise no_thread(error) from error
+    try:
+        yield
+    finally:
+        is_over.release()
+
+
+@contextlib.asynccontextmanager
+async def locked(path: Path, work: str, *, keep: bool) -> AsyncIterator[None]:
+    """:func:`held`, without keeping the event loop waiting."""
+    from fdf256_fast.watch import in_thread  # noqa: PLC0415 - local commands hold a lock without asyncio
+
     async with Locks(keep=keep) as locks:
         await in_thread(locks.take, path, work)
         yield
@@ -97,6 +131,8 @@ class Locks:
         self._held: dict[Path, _Lock] = {}
         self._proven: set[str] = set()
         self._me = ""
+        import asyncio  # noqa: PLC0415 - as above
+
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle
 
@@ -105,13 +141,15 @@ class Locks:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        from fdf256_fast.watch import in_thread  # noqa: PLC0415
+
         self._timer.cancel()
         # A cancellation may have come when a lock was taken already.
         await in_thread(self._release_all)
 
     def take(self, path: Path, work: str) -> None:
         """Take the lock at ``path``; in a thread.  Raises LockedError, StorageError."""
-        self._me = self._me or json.dumps(asdict(Holder.me()))
+        self._me = self._me or _me()
         lock = _Lock(path, work, self._me, self._proven)
         try:
             lock.take()
@@ -298,7 +336,17 @@ def _is_alive(holder: Holder | None, age_seconds: float, *, is_proof: bool) -> b
             return _started(holder.pid) == holder.started != ""
         return shown
     # Its machine was started anew, or it is another one: then a lock may be each machine's own.
-    return holder.host != socket.gethostname() and shown
+    return holder.host != _host() and shown
+
+
+def _me() -> str:
+    """This process, as its holder files say it."""
+    return json.dumps(Holder.me()._asdict())
+
+
+def _host() -> str:
+    """What the socket module's gethostname says, without importing it."""
+    return os.uname().nodename
 
 
 def _started(pid: int) -> str:

@@ -6,15 +6,14 @@ has none of that name.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.errors import StorageError
+from fdf256_fast.foreground import cancelled
 from fdf256_fast.workspace import storage_error
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["merge"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
+class _Move(NamedTuple):
     source: str
     goal: str
     replaces: bool
@@ -61,7 +59,7 @@ def merge(staged: Path, target: Path, job: Job, *, force: bool) -> None:
 
 def _check(job: Job) -> None:
     if job.cancelled:
-        raise asyncio.CancelledError
+        raise cancelled()
 
 
 def _moves(source: str, target: str, job: Job, *, force: bool) -> Iterator[_Move]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.durable import storing
 from fdf256_fast.errors import StorageError, UsageError
-from fdf256_fast.selection import SPLITS
-from fdf256_fast.watch import in_thread
+from fdf256_fast.layout import SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +41,7 @@ class Entry(NamedTuple):
     photo_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataFile:
+class MetadataFile(NamedTuple):
     """One ``fdf_metainfo.json``; ``split`` is empty where its path does not tell."""
 
     path: Path
@@ -60,8 +57,7 @@ class MetadataFile:
         return f"{self.split}/images/{number}.png" if self.split else f"{number}.png"
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """Where metadata that are not here come from: ``catalog`` is a name, a file, or a catalog."""
 
     catalog: str | Path | Catalog = "fdf256"
@@ -100,6 +96,8 @@ async def metadata_files(
     is called for when something has to be fetched.  Raises what :func:`~fdf256_fast.installation.install`
     does.
     """
+    from fdf256_fast.watch import in_thread  # noqa: PLC0415 - who has files needs no asyncio
+
     files = await in_thread(local_files, target)
     if files:
         return files, False
@@ -116,6 +114,7 @@ async def _cached(
     """The folder in the user's cache in which a catalog's metadata are, after fetching them if need be."""
     from fdf256_fast.catalog import Catalog, load_catalog  # noqa: PLC0415 - only without a target
     from fdf256_fast.record import already_installed  # noqa: PLC0415
+    from fdf256_fast.watch import in_thread  # noqa: PLC0415
     from fdf256_fast.workspace import Workspace  # noqa: PLC0415
 
     catalog = published.catalog

@@ -1,25 +1,22 @@
-"""What the commands share: options, the loop that a command runs in, and how its result is shown."""
+"""What the commands share: options, and the loop that a command runs in."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import logging
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fdf256_fast.calls import Common, Interrupted, print_json
 from fdf256_fast.errors import UsageError, no_thread
+from fdf256_fast.layout import SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from fdf256_fast.limits import Limits
-    from fdf256_fast.progress import Progress
-    from fdf256_fast.report import Report
     from fdf256_fast.selection import Selection
 
 __all__ = [
@@ -39,23 +36,9 @@ __all__ = [
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
-SPLITS = ("train", "val")
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """SIGINT too: asyncio's own handler raises KeyboardInterrupt at the second one, wherever the loop is just
 then; a callback that was under way is lost, and with it may be what somebody waits for without end."""
-
-
-class Interrupted(click.Abort):
-    """Ctrl-C or SIGTERM, with what is to be said of a command that keeps nothing."""
-
-    def __init__(self, words: str) -> None:
-        super().__init__(words)
-        self.words = words
-
-
-def print_json(result: object) -> None:
-    """One object, on one line of standard output."""
-    click.echo(json.dumps(result))
 
 
 # ---- options ---------------------------------------------------------------------------------------
@@ -152,18 +135,6 @@ limits = _all_of(
 )
 
 
-_LIMITS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
-    ("connections", "connections", lambda count: count),
-    ("memory", "memory_bytes", int),
-    ("workers", "workers", int),
-    ("limit_rate", "rate", lambda rate: rate),
-    ("retries", "retries", int),
-    ("timeout", "timeout_seconds", float),
-    ("header", "headers", lambda lines: dict(map(_header, lines))),
-)
-"""Option, field of ``Limits``, and how the one becomes the other."""
-
-
 def archive_limits(function: F) -> F:
     """What an archive may ask for before it is refused."""
     for decorate in reversed(
@@ -199,75 +170,6 @@ def archive_limits(function: F) -> F:
     ):
         function = decorate(function)
     return function
-
-
-def _archive_fields(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The fields of ``Limits`` that these options set; none for commands that do not have them."""
-    if "max_ratio" not in arguments:
-        return {}
-    taken = arguments.pop
-    return {
-        "max_ratio": taken("max_ratio"),
-        "max_unpacked_bytes": taken("max_unpacked"),
-        "max_members": taken("max_members"),
-        "portable_names": not taken("any_names"),
-    }
-
-
-class Common:
-    """The shared options of one call, taken out of click's arguments."""
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        taken = arguments.pop
-        self.as_json: bool = taken("as_json")
-        self.quiet: bool = taken("quiet")
-        verbose = taken("verbose")
-        self._progress: str = taken("progress")
-        self._limits = {
-            field: read(taken(option))
-            for option, field, read in _LIMITS
-            # Not every command speaks HTTP.
-            if option in arguments
-        }
-        self._limits |= _archive_fields(arguments)
-        if verbose:
-            level = logging.DEBUG if verbose > 1 else logging.INFO
-            logging.basicConfig(level=level, format="%(relativeCreated)8d ms %(name)s: %(message)s")
-
-    @property
-    def limits(self) -> Limits:
-        """Those of ``--connections`` and the like."""
-        from fdf256_fast.limits import Limits
-
-        return Limits(**self._limits)
-
-    @property
-    def progress(self) -> Progress:
-        """What ``--progress`` and ``--quiet`` ask for."""
-        if self.quiet or self._progress == "none":
-            # Without rich, which takes a tenth of a second to import.
-            from fdf256_fast.progress import Progress
-
-            return Progress()
-        from fdf256_fast.console import choose_progress
-
-        return choose_progress(self._progress)
-
-    def show(self, report: Report, *, verb: str, is_local: bool = False) -> None:
-        """Print what was done: JSON, a summary, or nothing."""
-        if self.as_json:
-            print_json(report.as_json())
-        elif not self.quiet:
-            from fdf256_fast.console import print_report
-
-            if report.already_installed:
-                click.echo(f"{report.target} is complete: {report.files} files. Nothing to download.")
-            elif report.dry_run:
-                from fdf256_fast.console import print_plan
-
-                print_plan(report.as_json())
-            else:
-                print_report(report.as_json(), verb=verb, is_local=is_local)
 
 
 origins = _all_of(
@@ -330,13 +232,6 @@ def selection_of(arguments: dict[str, Any]) -> Selection:
         sample,
         seed or 0,
     )
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise click.BadParameter(f"{text!r} is not 'Name: value'", param_hint="--header")
-    return name.strip(), value.strip()
 
 
 # ---- the loop --------------------------------------------------------------------------------------

@@ -6,13 +6,12 @@ whatever :class:`Progress` it was given.  The work never waits for the receiver.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["ArchiveProgress", "Progress", "Snapshot"]
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveProgress:
+class ArchiveProgress(NamedTuple):
     """Counters of one archive (or one plain file).
 
     ``size`` is in bytes, None while unknown.  ``arrived`` counts bytes that are here, those kept from
@@ -32,8 +31,7 @@ class ArchiveProgress:
     state: str = "waiting"
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The whole run at one moment.
 
     ``rate`` is bytes per second over the network now (not counting what was resumed);

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["ArchiveReport", "Report"]
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveReport:
+class ArchiveReport(NamedTuple):
     """One archive: sizes in bytes; ``verified`` is md5, sha256…, crc32 (members only) or none.
 
     Of a part, ``bytes`` and ``members`` are those of the part.  ``bytes_to_fetch`` and ``requests`` are what
@@ -32,8 +30,7 @@ class ArchiveReport:
     adopted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """A whole run; ``seconds`` is its length, ``files`` how many were published."""
 
     target: str
@@ -80,7 +77,7 @@ class Report:
             "ok": True,
             "error": None,
             "target": self.target,
-            "archives": [asdict(archive) for archive in self.archives],
+            "archives": [archive._asdict() for archive in self.archives],
             "files": self.files,
             "bytes_downloaded": self.bytes_downloaded,
             "bytes_resumed": self.bytes_resumed,

@@ -4,49 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast._core import Job, search_metadata
 from fdf256_fast.blocking import blocking
+from fdf256_fast.cores import workers_of
 from fdf256_fast.errors import UsageError
-from fdf256_fast.limits import Limits
 from fdf256_fast.metadata import Entry, MetadataFile, Published, metadata_files
-from fdf256_fast.progress import Progress
-from fdf256_fast.watch import in_job, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fdf256_fast.catalog import Catalog
+    from fdf256_fast.limits import Limits
+    from fdf256_fast.progress import Progress
+    from fdf256_fast.search_results import FoundImage, SearchResult
 
-__all__ = [
-    "REMOVAL",
-    "FoundImage",
-    "Query",
-    "SearchResult",
-    "SearchedFile",
-    "search",
-    "search_user",
-    "search_user_async",
-]
-
-REMOVAL = """\
-To have a photo of yours removed from FDF256:
- 1. On Flickr, do one of these:
-    - give the photo the tag no_cv: it is then not to be used for computer vision;
-    - set its license to "None" (all rights reserved), or to a Creative Commons license with NoDerivs: it may
-      then not be passed on in changed form;
-    - make it private, so that only you, your friends or your family see it;
-    - delete it.
- 2. Write to hakon.hukkelas@ntnu.no, and give your Flickr user NSID in the mail."""
-"""What the dataset's authors ask of people who want a photo removed."""
+__all__ = ["Query", "Search", "is_image_there", "search", "search_user", "search_user_async"]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """Who is looked for; an image is found that any of it fits.
 
     ``users`` are Flickr NSIDs, which must match exactly; ``authors`` match in upper and lower case;
@@ -57,7 +35,8 @@ class Query:
     authors: tuple[str, ...] = ()
     photo_urls: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises UsageError where nothing is looked for."""
         everything = (*self.users, *self.authors, *self.photo_urls)
         if not everything:
             raise UsageError(
@@ -71,76 +50,6 @@ class Query:
         parts = [f"user {user}" for user in self.users]
         parts += [f"author {author}" for author in self.authors]
         return " or ".join([*parts, *(f"photo {url}" for url in self.photo_urls)])
-
-
-@dataclass(frozen=True, slots=True)
-class FoundImage:
-    """One image; ``path`` is relative to the target (``123.png`` where the split is not known).
-
-    What the metadata do not tell is empty.  ``is_installed`` says whether the image is there, None where
-    there are metadata alone.
-    """
-
-    path: str
-    split: str
-    number: str
-    title: str
-    author: str
-    user_nsid: str
-    license: str
-    license_url: str
-    photo_url: str
-    is_installed: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SearchedFile:
-    """A metadata file that was searched, and how many images and bytes it has."""
-
-    path: str
-    split: str
-    entries: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """What was found, in the order of the files; ``fetched`` says that the target had no metadata."""
-
-    target: str
-    query: Query
-    images: tuple[FoundImage, ...]
-    files: tuple[SearchedFile, ...]
-    fetched: bool
-    seconds: float
-
-    @property
-    def entries(self) -> int:
-        """Images that were looked at."""
-        return sum(file.entries for file in self.files)
-
-    @property
-    def summary(self) -> str:
-        """One sentence for people: what was found, and in which files."""
-        count = len(self.images)
-        found = "No image" if not count else "One image" if count == 1 else f"{count:,} images"
-        files = " and ".join(f"{file.entries:,} of {file.path}" for file in self.files)
-        return f"{found} of {self.query}, among {self.entries:,} entries ({files})."
-
-    def as_json(self) -> dict[str, Any]:
-        """The object that ``--json`` prints."""
-        return {
-            "ok": True,
-            "error": None,
-            "target": self.target,
-            "query": {name: list(texts) for name, texts in asdict(self.query).items()},
-            "images": [asdict(image) for image in self.images],
-            "files": [asdict(file) for file in self.files],
-            "entries": self.entries,
-            "fetched": self.fetched,
-            "seconds": round(self.seconds, 3),
-            "removal": REMOVAL,
-        }
 
 
 async def search_user_async(  # noqa: PLR0913 - the public call: each is a keyword that people type
@@ -179,7 +88,11 @@ async def search_user_async(  # noqa: PLR0913 - the public call: each is a keywo
         UsageError: nothing is searched for, or a bad catalog.
         TransferError: the metadata are not here, and cannot be fetched.
     """
+    from fdf256_fast.limits import Limits  # noqa: PLC0415 - the command does without
+    from fdf256_fast.progress import Progress  # noqa: PLC0415
+
     query = Query(_texts(user_nsid), _texts(author), _texts(photo_url))
+    query.check()
     published = Published(catalog, tuple(os.fspath(mirror) for mirror in mirrors))
     receiver = progress or Progress()
     return await search(Path(target), query, published, limits or Limits(), lambda: receiver)
@@ -197,27 +110,63 @@ async def search(
     target: Path, query: Query, published: Published, limits: Limits, progress: Callable[[], Progress]
 ) -> SearchResult:
     """:func:`search_user_async`, with its arguments in groups."""
+    from fdf256_fast.watch import in_job  # noqa: PLC0415 - the command does without asyncio
+
     started = time.monotonic()
     files, fetched = await metadata_files(target, published, limits, progress)
-    images: list[FoundImage] = []
-    searched: list[SearchedFile] = []
-    job = Job()
-    for file in files:
-        call = partial(
-            search_metadata,
-            job,
-            file.path,
-            limits.worker_threads,
-            users=_encoded(query.users),
-            # Half a surrogate pair is in nobody's name.
-            authors=[author.encode("utf-8", "replace").decode() for author in query.authors],
-            photo_urls=_encoded(query.photo_urls),
+    run = Search(target, query, files, limits, fetched=fetched, started=started)
+    return await in_job(run.job, run.run)
+
+
+class Search:
+    """One search in files that are here."""
+
+    def __init__(
+        self,
+        target: Path,
+        query: Query,
+        files: Sequence[MetadataFile],
+        limits: Limits | None,
+        *,
+        fetched: bool,
+        started: float,
+    ) -> None:
+        self.job = Job()
+        self._target = target
+        self._query = query
+        self._files = files
+        self._workers = workers_of(limits)
+        self._fetched = fetched
+        self._started = started
+
+    def run(self) -> SearchResult:
+        """Search, in this thread and the core's own.  Raises MetadataError, StorageError."""
+        found = [self._found_in(file) for file in self._files]
+        from fdf256_fast.search_results import SearchedFile, SearchResult  # noqa: PLC0415 - imported beside it
+
+        searched = tuple(
+            SearchedFile(str(file.path), file.split, entries, size)
+            for file, (entries, size, _) in zip(self._files, found, strict=True)
         )
-        entries, size, found = await in_job(job, call)
-        searched.append(SearchedFile(str(file.path), file.split, entries, size))
-        images += await in_thread(_images, file, [Entry(*record) for record in found])
-    seconds = time.monotonic() - started
-    return SearchResult(str(target), query, tuple(images), tuple(searched), fetched, seconds)
+        images = tuple(
+            image
+            for file, (_, _, records) in zip(self._files, found, strict=True)
+            for image in _images(file, records)
+        )
+        seconds = time.monotonic() - self._started
+        return SearchResult(str(self._target), self._query, images, searched, self._fetched, seconds)
+
+    def _found_in(self, file: MetadataFile) -> tuple[int, int, list[Entry]]:
+        entries, size, records = search_metadata(
+            self.job,
+            file.path,
+            self._workers,
+            users=_encoded(self._query.users),
+            # Half a surrogate pair is in nobody's name.
+            authors=[author.encode("utf-8", "replace").decode() for author in self._query.authors],
+            photo_urls=_encoded(self._query.photo_urls),
+        )
+        return entries, size, [Entry(*record) for record in records]
 
 
 def _encoded(texts: Sequence[str]) -> list[bytes]:
@@ -225,6 +174,8 @@ def _encoded(texts: Sequence[str]) -> list[bytes]:
 
 
 def _images(file: MetadataFile, entries: Sequence[Entry]) -> list[FoundImage]:
+    from fdf256_fast.search_results import FoundImage  # noqa: PLC0415
+
     has_images = file.images.is_dir()
     images = []
     for entry in entries:

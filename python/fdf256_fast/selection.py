@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.errors import UsageError
+from fdf256_fast.layout import SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
 __all__ = ["SPLITS", "Ids", "Image", "Selection", "image_of", "split_of"]
-
-SPLITS = ("train", "val")
 
 _IMAGE = re.compile(r"(train|val)/images/([^/]+)\.png")
 _ID = re.compile(r"(?:\./)?(?:(train|val)/(?:images/)?)?([^/\s]+?)(?:\.png)?")

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast._core import parse_sums
 from fdf256_fast.durable import storing
@@ -43,8 +42,7 @@ _UNKNOWN = re.compile(r"b2sums?\b|blake2|\.b2\b|sha3-|sha-?(?:224|384)|\bmd4|\bs
 _SUFFIX = re.compile(r"\.(?:b3|b3sum|blake3|md5|md5sum|sha1|sha1sum|sha256|sha256sum|sha512|sha512sum|crc32)")
 
 
-@dataclass(frozen=True, slots=True)
-class BadLine:
+class BadLine(NamedTuple):
     """A line of a list that is none: its number from one on, its beginning, and what is wrong with it."""
 
     line: int
@@ -52,8 +50,7 @@ class BadLine:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SumsFile:
+class SumsFile(NamedTuple):
     """The text of a list, and how it is to be read.
 
     ``algorithm`` is for lines that do not say; ``is_sure`` if somebody said so, and not only

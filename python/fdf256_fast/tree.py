@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -242,8 +242,7 @@ async def _repaired(
     seconds = await audited(audit, job, progress, course)
     missing, damaged = told(audit)
     left = {*missing, *(one.path for one in damaged)}
-    return replace(
-        found,
+    return found._replace(
         missing=missing,
         damaged=damaged + tuple(one for one in found.damaged if one.path not in wrong),
         seconds=found.seconds + report.seconds + seconds,

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from fdf256_fast.errors import UsageError
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 __all__ = [
     "format_bytes",
@@ -28,11 +31,9 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 # 18 digits hold any size that exists, and keep a number exact in Decimal's default 28 digits.
 _NUMBER = r"(?P<number>[0-9]{1,18}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})"
 _PREFIX = r"(?P<prefix>(?:[kKmMgGtTpP][iI]?)?)"
-_SIZE = re.compile(rf"{_NUMBER}\s*{_PREFIX}[bB]?", re.ASCII)
-_RATE = re.compile(
-    rf"{_NUMBER}\s*{_PREFIX}(?:(?P<bits>(?i:bits?)(?:/s)?|bps)|(?P<unsure>b(?:/s)?)|B?(?:/s)?)",
-    re.ASCII,
-)
+# Compiled when first used: most commands only write such texts.
+_SIZE = rf"{_NUMBER}\s*{_PREFIX}[bB]?"
+_RATE = rf"{_NUMBER}\s*{_PREFIX}(?:(?P<bits>(?i:bits?)(?:/s)?|bps)|(?P<unsure>b(?:/s)?)|B?(?:/s)?)"
 
 
 def format_bytes(count: float) -> str:
@@ -92,7 +93,7 @@ def parse_size(text: str) -> int:
 
     The case does not matter and a fraction of a byte is dropped.  Raises :class:`UsageError`.
     """
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip(), re.ASCII)
     if match is None:
         raise UsageError(
             f"{text!r} is not a size",
@@ -107,7 +108,7 @@ def parse_rate(text: str) -> float:
     ``80Mbps`` is read as bits, which it always means.  ``10Mb`` is refused: people write it for
     both bits and bytes, and a guess is wrong by a factor of eight.  Raises :class:`UsageError`.
     """
-    match = _RATE.fullmatch(text.strip())
+    match = re.fullmatch(_RATE, text.strip(), re.ASCII)
     if match is None:
         raise UsageError(
             f"{text!r} is not a rate",
@@ -144,6 +145,8 @@ def _scale(count: float) -> tuple[int, str, int]:
 
 
 def _amount(match: re.Match[str]) -> Decimal:
+    from decimal import Decimal  # noqa: PLC0415 - as above
+
     prefix = match["prefix"].lower()
     base = Decimal(1024 if prefix.endswith("i") else 1000)
     exponent = " kmgtp".index(prefix[0]) if prefix else 0

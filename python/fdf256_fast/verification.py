@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fdf256_fast.units import format_bytes, format_duration, format_rate
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Damaged", "Verification"]
 
 
-@dataclass(frozen=True, slots=True)
-class Damaged:
+class Damaged(NamedTuple):
     """A file that is not what it should be; ``expected`` and ``computed`` are ``algorithm:hex``.
 
     ``computed`` is empty where nothing was read: ``reason`` says why.
@@ -26,8 +24,7 @@ class Damaged:
     computed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(NamedTuple):
     """What was found; paths are relative to ``target``, sorted or in the list's order.
 
     ``files`` is how many there should be, ``bytes`` how many bytes were read, ``seconds`` how long it took.
@@ -130,10 +127,10 @@ class Verification:
             "verified": self.verified,
             "checked": self.checked,
             "missing": list(self.missing),
-            "damaged": [asdict(one) for one in self.damaged],
+            "damaged": [one._asdict() for one in self.damaged],
             "extra": list(self.extra),
             "returned": list(self.returned),
-            "bad_lines": [asdict(one) for one in self.bad_lines],
+            "bad_lines": [one._asdict() for one in self.bad_lines],
             "bad_line_count": self.bad_line_count,
             "fault": self.fault,
             "ignored": self.ignored,

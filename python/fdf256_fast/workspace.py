@@ -5,26 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.durable import storage_error, storing
 from fdf256_fast.errors import StorageError
-from fdf256_fast.lock import locked
-from fdf256_fast.watch import in_thread
+from fdf256_fast.lock import held, locked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-__all__ = ["Workspace", "storage_error"]
+__all__ = ["Workspace", "remove_folder", "storage_error"]
 
 FOLDERS = ("staging", "records", "ends", "spool", "archives", "listings")
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(NamedTuple):
     """Paths of one target; ``home`` is ``TARGET/.fdf256``."""
 
     target: Path
@@ -99,14 +95,26 @@ class Workspace:
     @contextlib.asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
         """Hold the target.  Raises LockedError when another process does, StorageError."""
-        try:
-            await in_thread(self._make_home)
-        except OSError as error:
-            raise storage_error("use folder", error, self.target) from error
+        from fdf256_fast.watch import in_thread  # noqa: PLC0415 - local commands need no asyncio
+
+        await in_thread(self._make_home)
         async with locked(self.home / "lock", f"working on {self.target}", keep=True):
             yield
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The same, for a thread that may wait."""
+        self._make_home()
+        with held(self.home / "lock", f"working on {self.target}", keep=True):
+            yield
+
     def _make_home(self) -> None:
+        try:
+            self._check_and_make_home()
+        except OSError as error:
+            raise storage_error("use folder", error, self.target) from error
+
+    def _check_and_make_home(self) -> None:
         target = self.target
         if target.is_symlink() and not target.exists():
             raise StorageError(
@@ -131,8 +139,8 @@ class Workspace:
 
     def forget_archive(self, name: str, file_name: str) -> None:
         """Drop all that was had of archive ``name``, its unpacked files too.  Raises StorageError."""
-        shutil.rmtree(self.staging(name), ignore_errors=True)
-        shutil.rmtree(self.spare(name), ignore_errors=True)
+        remove_folder(self.staging(name))
+        remove_folder(self.spare(name))
         paths = [
             self.records(name),
             self.spool(name),
@@ -151,7 +159,7 @@ class Workspace:
     def clean(self) -> None:
         """Remove what only an unfinished run needs; the journal last, since with it this is done again."""
         for folder in ("staging", "records", "ends", "spool"):
-            shutil.rmtree(self.home / folder, ignore_errors=True)
+            remove_folder(self.home / folder)
         for path in (self.journal, self.next_manifest, self.installed, self.sizes):
             path.with_name(path.name + ".new").unlink(missing_ok=True)
         self.next_manifest.unlink(missing_ok=True)
@@ -159,7 +167,7 @@ class Workspace:
 
     def remove(self) -> None:
         """Remove the whole workspace (but not the target)."""
-        shutil.rmtree(self.home, ignore_errors=True)
+        remove_folder(self.home)
         # Folders that are empty now were made for this run, or are as good as new.
         for folder in self.home.parents:
             if not folder.is_relative_to(self.target):
@@ -173,8 +181,23 @@ def end_part(end: Path) -> Path:
     return end.with_name(end.name + ".front")
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder and all that is in it; what cannot be removed stays."""
+    # Most are empty, or not there, and shutil takes as long to import as a hundred files to unpack.
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError:
+        import shutil  # noqa: PLC0415
+
+        shutil.rmtree(path, ignore_errors=True)
+
+
 async def file_size(path: Path) -> int:
     """Size of a file in bytes.  Raises StorageError."""
+    from fdf256_fast.watch import in_thread  # noqa: PLC0415 - local commands need no asyncio
+
     try:
         return (await in_thread(path.stat)).st_size
     except OSError as error:

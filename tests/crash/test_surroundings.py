@@ -133,7 +133,7 @@ def test_without_threads_a_run_says_so(
     program: str, variables: dict[str, str], world: World, tmp_path: Path
 ) -> None:
     target = tmp_path / "target"
-    program += "import sys; from fdf256_fast.cli import main; main(sys.argv[1:])"
+    program += "import sys; from fdf256_fast.status import run; run(sys.argv[1:])"
     arguments = ("download", str(target), "--catalog", str(world.catalog), "--progress", "none")
     ended = subprocess.run(
         (sys.executable, "-c", program, *arguments),
@@ -253,7 +253,7 @@ def test_pythons_development_mode_has_nothing_to_say(name: str, world: World, tm
     # something blocks is what blockbuster watches in all the other tests.
     program = (
         "import asyncio.base_events, sys; asyncio.BaseEventLoop.slow_callback_duration = 60.0;"
-        "from fdf256_fast.cli import main; main(sys.argv[1:])"
+        "from fdf256_fast.status import run; run(sys.argv[1:])"
     )
     ended = subprocess.run(
         (

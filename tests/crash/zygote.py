@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Any
 
-MODULES = ("cli", "installation", "fetching", "console", "report", "_core")
+MODULES = ("status", "cli", "local", "extraction", "installation", "fetching", "console", "report", "_core")
 
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "shutil.rmtree"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -66,9 +66,9 @@ def become(order: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(order["environment"])
     sys.addaudithook(Trap(order["folder"], order["at"], order["how"], order["trace"]))
-    command = importlib.import_module("fdf256_fast.cli")
+    status = importlib.import_module("fdf256_fast.status")
     try:
-        command.main(order["arguments"])
+        status.run(order["arguments"])
     except SystemExit as end:
         sys.stdout.flush()
         sys.stderr.flush()

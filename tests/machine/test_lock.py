@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,25 +98,25 @@ async def test_of_many_at_once_one_gets_it(flock: str, tmp_path: Path) -> None:
 
 def leave(path: Path, holder: Holder | str, age_seconds: float = 0) -> None:
     holder_path = path.with_name("lock.holder")
-    holder_path.write_text(holder if isinstance(holder, str) else json.dumps(asdict(holder)))
+    holder_path.write_text(holder if isinstance(holder, str) else json.dumps(holder._asdict()))
     moment = time.time() - age_seconds
     os.utime(holder_path, (moment, moment))
 
 
 async def test_a_holder_of_another_start_of_this_machine_is_gone(flock: str, tmp_path: Path) -> None:
-    leave(tmp_path / "lock", replace(await asyncio.to_thread(Holder.me), boot="before"))
+    leave(tmp_path / "lock", (await asyncio.to_thread(Holder.me))._replace(boot="before"))
     await take(tmp_path / "lock")
 
 
 async def test_a_number_that_was_given_out_again_is_not_the_holder(flock: str, tmp_path: Path) -> None:
-    leave(tmp_path / "lock", replace(await asyncio.to_thread(Holder.me), pid=1, started="0"))
+    leave(tmp_path / "lock", (await asyncio.to_thread(Holder.me))._replace(pid=1, started="0"))
     await take(tmp_path / "lock")
 
 
 async def test_a_holder_on_another_machine_is_there_as_long_as_it_shows_itself(
     flock: str, tmp_path: Path
 ) -> None:
-    other = replace(await asyncio.to_thread(Holder.me), host="another", boot="another")
+    other = (await asyncio.to_thread(Holder.me))._replace(host="another", boot="another")
     leave(tmp_path / "lock", other)
     with pytest.raises(LockedError, match="on another"):
         await take(tmp_path / "lock")

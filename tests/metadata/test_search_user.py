@@ -13,7 +13,7 @@ import pytest
 import fdf256_fast as fdf
 from fdf256_fast.errors import MetadataError, StorageError, UsageError
 from fdf256_fast.metadata import license_name
-from fdf256_fast.search import REMOVAL
+from fdf256_fast.search_results import REMOVAL
 from fdf256_fast.selection import Ids, image_of
 from tests.integration.runs import command
 from tests.metadata.files import NSID, Tree, loaded, published_way, tree_at

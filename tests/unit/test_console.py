@@ -15,14 +15,14 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from fdf256_fast.console import (
-    PlainProgress,
     RichProgress,
-    choose_progress,
     print_error,
     print_report,
     print_table,
 )
 from fdf256_fast.errors import UsageError
+from fdf256_fast.plain import PlainProgress, choose_progress, print_local_report
+from fdf256_fast.plain import print_table as print_plain_table
 from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
 
 if TYPE_CHECKING:
@@ -629,11 +629,9 @@ def report(**fields: object) -> dict[str, object]:
     }
 
 
-def printed(
-    content: dict[str, object], width: int = 200, *, verb: str = "Installed", is_local: bool = False
-) -> list[str]:
+def printed(content: dict[str, object], width: int = 200, *, verb: str = "Installed") -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    print_report(content, console, verb=verb, is_local=is_local)
+    print_report(content, console, verb=verb)
     return plain(written(console)).splitlines()
 
 
@@ -727,11 +725,26 @@ def test_an_error_is_red_on_a_terminal() -> None:
     assert stream.getvalue() == "\x1b[1;31merror:\x1b[0m no\n\x1b[2m  do\x1b[0m\n"
 
 
-def test_a_report_on_local_archives_speaks_of_no_download() -> None:
-    lines = printed({**report(), "verified": "crc32"}, verb="Unpacked", is_local=True)
-    assert not any("downloaded" in line or "from" in line for line in lines)
-    assert lines[-1] == (
-        "Unpacked 10,012 files in data/fdf256: 1.29 GB in 1.8 s (717 MB/s), every checksum in them is right."
-    )
-    lines = printed({**report(), "verified": "none"}, verb="Unpacked", is_local=True)
-    assert lines[-1].endswith("not verified: not all has a checksum.")
+def test_a_report_on_local_archives_speaks_of_no_download(capsys: pytest.CaptureFixture[str]) -> None:
+    print_local_report({**report(), "verified": "crc32"}, verb="Unpacked")
+    words = "1.29 GB in 1.8 s (717 MB/s), every checksum in them is right."
+    assert capsys.readouterr().out.splitlines() == [
+        "archive      size  verified",
+        "metainfo  12.0 MB  md5",
+        "cc-by-2   1.28 GB  md5",
+        "",
+        f"Unpacked 10,012 files in data/fdf256: {words}",
+    ]
+    print_local_report({**report(), "verified": "none"}, verb="Unpacked")
+    assert capsys.readouterr().out.endswith("not verified: not all has a checksum.\n")
+
+
+@pytest.mark.parametrize("last", ["plain", "größer", "\x1b[2J"])
+def test_a_table_without_rich_is_the_one_that_rich_prints(
+    last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns, rows = ["name", "size"], [["a", 5], ["longer", 12345], [last, 1]]
+    print_table("", columns, rows, right={"size"})
+    with_rich = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    print_plain_table(columns, rows, right={"size"})
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == with_rich

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from fdf256_fast import cli, errors
+from fdf256_fast.status import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +87,7 @@ def test_every_long_option_in_the_readme_exists_somewhere() -> None:
 def test_the_exit_statuses_in_the_readme_are_those_of_the_program() -> None:
     rows = ROW.findall(section(README, "Exit statuses"))
     table = {int(status): set(re.findall(r"`(\w+)`", names)) for status, names in rows}
-    expected: dict[int, set[str]] = {0: set(), cli.INTERRUPTED: set()}
+    expected: dict[int, set[str]] = {0: set(), INTERRUPTED: set()}
     for name in errors.__all__:
         expected.setdefault(getattr(errors, name).exit_status, set()).add(name)
     assert table == expected

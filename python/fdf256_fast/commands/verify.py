@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fdf256_fast import local
 from fdf256_fast.errors import IntegrityError
-from fdf256_fast.options import Common, Interrupted, limits, option, print_json, run
+from fdf256_fast.options import Common, Interrupted, limits, option, run
 
 if TYPE_CHECKING:
     from fdf256_fast.verification import Verification
@@ -30,7 +31,7 @@ FOR_TREES = ("quick", "repair", "catalog", "mirror")
 @option("--algorithm", metavar="ALGO", help="What the list's digests are, where it does not say.")
 @option("--ignore-missing", is_flag=True, help="Files of the list that are not there are no failure.")
 @limits
-def verify(target: Path | None, sums: Path | None, **arguments: Any) -> None:
+def verify(**arguments: Any) -> int:
     """Check every file of TARGET (default: data/fdf256) against its manifest, on all cores.
 
     Status 3 when anything is damaged or missing. A tree that another program unpacked, which has no
@@ -44,21 +45,24 @@ def verify(target: Path | None, sums: Path | None, **arguments: Any) -> None:
       fdf256 verify data/fdf256 --repair
       fdf256 verify --sums SHA256SUMS downloads
     """  # noqa: D301 - click wants the character itself
-    common = Common(arguments)
-    others = FOR_TREES if sums else FOR_LISTS
+    others = FOR_TREES if arguments["sums"] else FOR_LISTS
     for name in others:
         if arguments[name]:
             raise click.UsageError(
-                f"--{name.replace('_', '-')} {'does not go' if sums else 'goes'} with --sums"
+                f"--{name.replace('_', '-')} {'does not go' if arguments['sums'] else 'goes'} with --sums"
             )
+    if arguments["sums"]:
+        return local.verify_list(arguments)
+    common = Common(arguments)
     try:
-        found = _list(sums, target, arguments, common) if sums else _tree(target, arguments, common)
+        found = _tree(arguments["target"], arguments, common)
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         words = "What was fetched is kept." if arguments["repair"] else "Nothing was changed."
         raise Interrupted(words) from error
-    _show(found, common, arguments)
-    if not found.ok:
-        click.get_current_context().exit(IntegrityError.exit_status)
+    local.show_verification(found, common)
+    if not common.as_json:
+        _show_rest(found, common, arguments)
+    return 0 if found.ok else IntegrityError.exit_status
 
 
 def _tree(target: Path | None, arguments: dict[str, Any], common: Common) -> Verification:
@@ -80,35 +84,7 @@ def _tree(target: Path | None, arguments: dict[str, Any], common: Common) -> Ver
     return run(verify_tree(target or TARGET, checking, common.progress))
 
 
-def _list(sums: Path, folder: Path | None, arguments: dict[str, Any], common: Common) -> Verification:
-    from fdf256_fast.listed import verify_sums_async
-
-    return run(
-        verify_sums_async(
-            sums,
-            folder or Path(),
-            algorithm=arguments["algorithm"],
-            ignore_missing=arguments["ignore_missing"],
-            strict=arguments["strict"],
-            limits=common.limits,
-            progress=common.progress,
-        )
-    )
-
-
-def _show(found: Verification, common: Common, arguments: dict[str, Any]) -> None:
-    if common.as_json:
-        print_json(found.as_json())
-        return
-    if found.is_plain:
-        if not common.quiet:
-            # Without rich, which takes as long to import as 10,000 files to check.
-            click.echo(found.summary)
-        return
-    if not found.ok or not common.quiet:
-        from fdf256_fast.console import print_verification
-
-        print_verification(found.as_json(), found.summary)
+def _show_rest(found: Verification, common: Common, arguments: dict[str, Any]) -> None:
     if found.ok or common.quiet:
         return
     if found.returned:

@@ -256,6 +256,14 @@ impl LocalArchive {
         &self.counters
     }
 
+    /// A member is done.
+    pub(crate) fn count(&self, directory: &Directory, index: usize) {
+        let entry = directory.entry(index);
+        self.counters.members.fetch_add(1, Ordering::Relaxed);
+        self.counters.files.fetch_add(u64::from(!entry.is_directory()), Ordering::Relaxed);
+        self.counters.unpacked_bytes.fetch_add(entry.bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn read_failed(&self, error: &io::Error, job: &Job) -> Error {
         if job.is_cancelled() { Error::Cancelled } else { Error::storage("read", &self.path, error) }
     }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::buffers::Buffers;
-use crate::decode;
+use crate::decode::{self, Format};
 use crate::error::{Error, Result};
 use crate::extract::{Course, Goal, LocalArchive, READ_BYTES, Source};
 use crate::staging::Staging;
@@ -57,7 +57,10 @@ pub(crate) fn unpack(archive: &LocalArchive, goal: &Goal, course: &Course) {
         let buffers = &buffers;
         // Its end of the channel goes with the thread, so that the parser hears of its end.
         scope.spawn(move || course.note(read(archive, goal.workers, course, buffers, &blocks_in)));
-        for _ in 0..goal.workers.max(1) {
+        // Decompressing has a core of its own, or else waits for those who write what it gave them.
+        let others =
+            if archive.format == Format::Tar { goal.workers } else { goal.workers.saturating_sub(1) };
+        for _ in 0..others.max(1) {
             scope.spawn(|| write(&tasks_out, &goal.staging, course));
         }
         // Its end of the channel goes with it, and then the writers end.

@@ -7,17 +7,14 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::error::Result;
-use crate::extract::{Course, Goal, LocalArchive, READ_BYTES};
-use crate::unpack::{Scratch, Unpacker, Whole, unpack_member};
-use crate::zip::{Directory, HEADER_BYTES, TRAILER_BYTES};
+use crate::extract::{Course, Goal, LocalArchive};
+use crate::extract_large::{Larges, is_large};
+use crate::unpack::{Scratch, Whole, unpack_member};
+use crate::zip::Directory;
 
-/// Extents up to this size are read whole; larger members pass through block by block.
-const WHOLE_BYTES: u64 = 4 << 20;
 /// A batch is read by one call; a second of work for nobody, and enough that taking it costs nothing.
 const BATCH_BYTES: u64 = 1 << 20;
 const BATCH_MEMBERS: usize = 128;
-/// A local header with the longest name and extra field.
-const HEAD_BYTES: u64 = HEADER_BYTES as u64 + 2 * 0xffff;
 
 pub(crate) fn unpack(
     archive: &LocalArchive,
@@ -25,12 +22,18 @@ pub(crate) fn unpack(
     goal: &Goal,
     course: &Course,
 ) -> Result<()> {
-    let queue = Queue::new(directory.len(), goal.workers.max(1));
+    let workers = goal.workers.max(1);
+    let queue = Queue::new(directory.len(), workers);
+    let larges = Larges::new(archive, directory, goal, course);
     std::thread::scope(|scope| {
-        for worker in 0..goal.workers.max(1) {
-            let queue = &queue;
+        let (queue, larges) = (&queue, &larges);
+        for number in 0..larges.threads(workers) {
             scope.spawn(move || {
-                course.note(Worker::new(archive, directory, goal, course).run(queue, worker));
+                // Large ones first, as small ones fill what time is left at the end.
+                course.note(larges.run());
+                if number < workers {
+                    course.note(Worker::new(archive, directory, goal, course).run(queue, number));
+                }
             });
         }
     });
@@ -53,26 +56,37 @@ impl Queue {
     /// The next members for `worker`: of its own part, or else of what is most behind.
     fn take(&self, worker: usize, directory: &Directory) -> Option<Range<usize>> {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = if parts[worker].is_empty() {
-            (0..parts.len()).max_by_key(|&part| parts[part].len())?
-        } else {
-            worker
-        };
-        let part = &mut parts[own];
-        if part.start >= part.end {
-            return None;
-        }
-        let start = part.start;
-        let first = directory.extent(part.start).0;
-        while part.start < part.end && part.start - start < BATCH_MEMBERS {
-            let fits = directory.extent(part.start).1 - first <= BATCH_BYTES;
-            if !fits && part.start > start {
-                break;
+        loop {
+            let own = if parts[worker].is_empty() {
+                (0..parts.len()).max_by_key(|&part| parts[part].len())?
+            } else {
+                worker
+            };
+            if parts[own].is_empty() {
+                return None;
             }
-            part.start += 1;
+            let batch = next_batch(&mut parts[own], directory);
+            if !batch.is_empty() {
+                return Some(batch);
+            }
         }
-        Some(start..part.start)
     }
+}
+
+/// Takes neighbours from `part`; none if only large members are left, which others do.
+fn next_batch(part: &mut Range<usize>, directory: &Directory) -> Range<usize> {
+    while part.start < part.end && is_large(directory, part.start) {
+        part.start += 1;
+    }
+    let start = part.start;
+    while part.start < part.end && part.start - start < BATCH_MEMBERS && !is_large(directory, part.start) {
+        let bytes = directory.extent(part.start).1 - directory.extent(start).0;
+        if bytes > BATCH_BYTES && part.start > start {
+            break;
+        }
+        part.start += 1;
+    }
+    start..part.start
 }
 
 struct Worker<'a> {
@@ -93,11 +107,7 @@ impl<'a> Worker<'a> {
         while let Some(batch) = queue.take(worker, self.directory) {
             self.course.check()?;
             let (start, end) = (self.directory.extent(batch.start).0, self.directory.extent(batch.end - 1).1);
-            if end - start > WHOLE_BYTES {
-                self.stream(batch.start)?;
-            } else {
-                spare = self.whole(batch, start, end, spare)?;
-            }
+            spare = self.whole(batch, start, end, spare)?;
             let read = &self.archive.counters.read_bytes;
             read.fetch_add(end - start, Ordering::Relaxed);
         }
@@ -117,52 +127,8 @@ impl<'a> Worker<'a> {
             let member =
                 Whole { directory: self.directory, index, chunks: &[extent], staging: &self.goal.staging };
             unpack_member(member, &mut self.scratch, self.course.job())?;
-            self.count(index);
+            self.archive.count(self.directory, index);
         }
         Ok(span.try_into_mut().map(Vec::from).unwrap_or_default())
-    }
-
-    /// A member of any size, in bounded memory.
-    fn stream(&mut self, index: usize) -> Result<()> {
-        let entry = self.directory.entry(index);
-        let (start, end) = self.directory.extent(index);
-        let mut buffer = vec![0; usize::try_from(HEAD_BYTES.min(end - start)).unwrap_or(0)];
-        self.archive.read_exactly(&mut buffer, start)?;
-        let local = self
-            .directory
-            .local(index, &buffer)?
-            .ok_or_else(|| self.directory.refuse_member(&entry, "its local header is cut off"))?;
-        let data_start = start + local.data_start as u64;
-        let data_end = data_start + entry.compressed_bytes;
-        let trailer_bytes = usize::try_from(end - data_end).unwrap_or(usize::MAX).min(TRAILER_BYTES);
-        let mut trailer = vec![0; trailer_bytes];
-        self.archive.read_exactly(&mut trailer, data_end)?;
-        self.directory.check_trailer(index, local, &trailer)?;
-        if entry.is_directory() {
-            self.goal.staging.make_directory(&entry.name())?;
-            self.count(index);
-            return Ok(());
-        }
-        let mut unpacker = Unpacker::create(&entry, &self.goal.staging)?.without_sha256();
-        buffer.resize(READ_BYTES, 0);
-        let mut offset = data_start;
-        while offset < data_end {
-            self.course.check()?;
-            let count = buffer.len().min(usize::try_from(data_end - offset).unwrap_or(usize::MAX));
-            self.archive.read_exactly(&mut buffer[..count], offset)?;
-            unpacker.push(self.directory, &entry, &buffer[..count])?;
-            offset += count as u64;
-        }
-        unpacker.finish(self.directory, &entry, &self.goal.staging)?;
-        self.count(index);
-        Ok(())
-    }
-
-    fn count(&self, index: usize) {
-        let entry = self.directory.entry(index);
-        let counters = &self.archive.counters;
-        counters.members.fetch_add(1, Ordering::Relaxed);
-        counters.files.fetch_add(u64::from(!entry.is_directory()), Ordering::Relaxed);
-        counters.unpacked_bytes.fetch_add(entry.bytes, Ordering::Relaxed);
     }
 }

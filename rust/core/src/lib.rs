@@ -16,6 +16,7 @@ pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod extract;
+mod extract_large;
 mod extract_tar;
 mod extract_zip;
 pub mod intake;

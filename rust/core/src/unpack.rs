@@ -277,7 +277,7 @@ fn zstd_damaged(directory: &Directory, entry: &Entry<'_>, source: &std::io::Erro
     directory.refuse_member(entry, &format!("its zstd data is damaged, or unpacks to more: {source}"))
 }
 
-fn check_crc32(directory: &Directory, entry: &Entry<'_>, crc32: crc32fast::Hasher) -> Result<()> {
+pub(crate) fn check_crc32(directory: &Directory, entry: &Entry<'_>, crc32: crc32fast::Hasher) -> Result<()> {
     let computed = crc32.finalize();
     if computed == entry.crc32 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Files read and hashed by one thread: several ahead of their turn, and several MD5s in the lanes of a register.
+//! Files read and hashed by one thread: several ahead of their turn, and as many at once as share a kernel.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -8,13 +8,15 @@ use rustix::fs::{Advice, fadvise};
 
 use super::files::{Folders, affordable};
 use super::{Audit, Fault, Order, blake, large};
-use crate::digest::{Algorithm, Hasher, update_abreast};
+use crate::digest::{Algorithm, Hasher, lanes, update_abreast};
 use crate::error::Result;
 use crate::job::Job;
 
-/// What is read at once stays in a core's second-level cache until it is hashed, and takes half a millisecond
-/// of MD5 at most, so that cancelling is prompt.
-pub(super) const READ_BYTES: usize = 128 << 10;
+/// What is read at once, for all lanes together: it stays in a core's second-level cache until it is hashed, and
+/// takes two milliseconds of MD5 at most, so that cancelling is prompt.
+const READ_BYTES: usize = 1 << 20;
+/// And for one lane.
+const LANE_BYTES: usize = 128 << 10;
 /// Files that a thread has opened ahead of their turn, so that the disk has something to do meanwhile.
 const AHEAD_FILES: usize = 16;
 /// Of the files that this process may have open, those of all threads are at most such a share.
@@ -23,8 +25,8 @@ const AHEAD_SHARE: u64 = 4;
 const AHEAD_BYTES: u64 = 4 << 20;
 /// From this size on a file is read by a thread of its own, beside the one that hashes it.
 const LARGE_BYTES: u64 = 32 << 20;
-/// Streams of MD5 that share a register.
-const MD5_LANES: usize = 4;
+/// Of the files that this process may have open, those being read are at most such a share.
+const LANES_SHARE: u64 = 8;
 
 /// A file of the list that is open.
 pub(super) struct Opened {
@@ -41,12 +43,15 @@ pub(super) struct Worker<'a> {
     ahead: VecDeque<Opened>,
     ahead_bytes: u64,
     ahead_files: usize,
+    lanes_max: usize,
 }
 
 impl<'a> Worker<'a> {
     pub(super) fn new(audit: &'a Audit, order: &'a Order, folders: Folders, job: &'a Job) -> Self {
         let ahead_files = affordable(AHEAD_SHARE, order.workers, AHEAD_FILES);
-        Self { audit, order, folders, job, ahead: VecDeque::new(), ahead_bytes: 0, ahead_files }
+        let each = audit.sums.len().div_ceil(order.workers).max(1);
+        let lanes_max = affordable(LANES_SHARE, order.workers, each);
+        Self { audit, order, folders, job, ahead: VecDeque::new(), ahead_bytes: 0, ahead_files, lanes_max }
     }
 
     pub(super) fn run(mut self) -> Result<()> {
@@ -73,14 +78,13 @@ impl<'a> Worker<'a> {
     fn fill_lanes(&mut self, lanes: &mut Vec<Lane>, spare: &mut Vec<Vec<u8>>) -> Result<()> {
         loop {
             // Lanes of other algorithms would only wait for each other.
-            let is_md5 = lanes.first().is_some_and(|lane| lane.hasher.algorithm() == Algorithm::Md5);
-            let most = if is_md5 { MD5_LANES } else { 1 };
-            if lanes.len() >= most {
+            let current = lanes.first().map(|lane| lane.hasher.algorithm());
+            if current.is_some_and(|algorithm| lanes.len() >= self.lanes(algorithm)) {
                 return Ok(());
             }
             self.open_ahead();
             let next = self.ahead.front().map(|opened| self.audit.sums.algorithm(opened.index));
-            if is_md5 && next != Some(Algorithm::Md5) {
+            if current.is_some() && next != current {
                 return Ok(());
             }
             let Some(opened) = self.ahead.pop_front() else { return Ok(()) };
@@ -91,9 +95,16 @@ impl<'a> Worker<'a> {
             } else if opened.bytes >= LARGE_BYTES && (algorithm != Algorithm::Md5 || self.are_few()) {
                 large::hash(self.audit, opened, self.job)?;
             } else {
-                lanes.push(Lane::new(opened, algorithm, spare.pop()));
+                let bytes = (READ_BYTES / self.lanes(algorithm)).min(LANE_BYTES);
+                lanes.push(Lane::new(opened, algorithm, bytes, spare.pop()));
             }
         }
+    }
+
+    /// How many files of an algorithm are hashed at once: no more than share a kernel, and as many are left to the
+    /// other threads.
+    fn lanes(&self, algorithm: Algorithm) -> usize {
+        lanes(algorithm).min(self.lanes_max)
     }
 
     /// Whether each file can have a thread of its own, which is better for MD5 than sharing one.
@@ -165,8 +176,9 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(opened: Opened, algorithm: Algorithm, buffer: Option<Vec<u8>>) -> Self {
-        let buffer = buffer.unwrap_or_else(|| vec![0; READ_BYTES]);
+    fn new(opened: Opened, algorithm: Algorithm, bytes: usize, buffer: Option<Vec<u8>>) -> Self {
+        let mut buffer = buffer.unwrap_or_default();
+        buffer.resize(bytes, 0);
         Self { opened, hasher: Hasher::new(algorithm), buffer, start: 0, end: 0, had: 0, is_read: false }
     }
 
