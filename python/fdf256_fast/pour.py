@@ -3,8 +3,9 @@
 aiohttp's own path allocates each chunk, copies it once more in its parser, and passes it through a
 stream.  For a body whose length is known, none of that is needed once the headers have been read.  Over a
 plain connection the core's workers read from the socket themselves (:class:`Intake`), and no Python runs
-until the last byte is there.  Over TLS the event loop reads into the receiver's slabs.  Either hands the connection back at the last byte.  Only public parts of
-asyncio and aiohttp are used; where a transport does not offer them, the stream does the same, more slowly.
+until the last byte is there.  Over TLS the event loop reads into the receiver's slabs.  Either hands the
+connection back at the last byte.  Only public parts of asyncio and aiohttp are used; where a transport does
+not offer them, the stream does the same, more slowly.
 """
 
 from __future__ import annotations

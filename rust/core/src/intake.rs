@@ -286,3 +286,7 @@ fn silence(events: &OwnedFd) {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;
