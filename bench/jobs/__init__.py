@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "load_jobs"]
 
-NAMES: Final = ("install", "fetch", "shaped", "growth")
+NAMES: Final = ("install", "fetch", "shaped", "growth", "extract", "digest", "search", "start")
 
 
 def load_jobs() -> list[Job]:

@@ -25,6 +25,8 @@ const AHEAD_SHARE: u64 = 4;
 const AHEAD_BYTES: u64 = 4 << 20;
 /// From this size on a file is read by a thread of its own, beside the one that hashes it.
 const LARGE_BYTES: u64 = 32 << 20;
+/// Streams of MD5 that cost a core as much as one.
+const FEW_LANES: usize = 4;
 /// Of the files that this process may have open, those being read are at most such a share.
 const LANES_SHARE: u64 = 8;
 
@@ -49,7 +51,9 @@ pub(super) struct Worker<'a> {
 impl<'a> Worker<'a> {
     pub(super) fn new(audit: &'a Audit, order: &'a Order, folders: Folders, job: &'a Job) -> Self {
         let ahead_files = affordable(AHEAD_SHARE, order.workers, AHEAD_FILES);
-        let each = audit.sums.len().div_ceil(order.workers).max(1);
+        // As many as leave some to the other threads; but a few cost one thread no more time than a single one, and
+        // no other any.
+        let each = audit.sums.len().div_ceil(order.workers).max(FEW_LANES);
         let lanes_max = affordable(LANES_SHARE, order.workers, each);
         Self { audit, order, folders, job, ahead: VecDeque::new(), ahead_bytes: 0, ahead_files, lanes_max }
     }
