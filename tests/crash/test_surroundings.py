@@ -252,7 +252,9 @@ def test_pythons_development_mode_has_nothing_to_say(name: str, world: World, tm
     # A callback that took long is told of as well; on a busy machine that is nobody's fault, and whether
     # something blocks is what blockbuster watches in all the other tests.
     program = (
-        "import asyncio.base_events, sys; asyncio.BaseEventLoop.slow_callback_duration = property(lambda _: 60.0, lambda *_: None);"
+        "import asyncio.base_events, sys\n"
+        "patient = property(lambda _: 60.0, lambda *_: None)\n"
+        "asyncio.BaseEventLoop.slow_callback_duration = patient\n"
         "from fdf256_fast.status import run; run(sys.argv[1:])"
     )
     ended = subprocess.run(
