@@ -101,6 +101,23 @@ def test_who_is_wrong_or_missing_is_left_out_by_name(tmp_path: Path) -> None:
     assert "status 3" in only.left_out["slow"]
 
 
+def test_what_a_failure_has_left_to_a_meter_is_not_the_next_ones(tmp_path: Path) -> None:
+    said = iter([WrongResult("nothing yet"), {}, WrongResult("half of it"), {}] * 3)
+
+    def meter() -> dict[str, float]:
+        now = next(said)
+        if isinstance(now, WrongResult):
+            raise now
+        return now
+
+    def cases(workshop: Workshop) -> Iterator[Case]:
+        ours = [Contestant(name, "", writes("right"), reads_right) for name in ("fdf256", "other")]
+        yield Case("only", "one case", ours, places=("memory",), meter=meter)
+
+    (only,) = run(Job("toy", "A toy", "For a test.", cases, needs=()), tmp_path).cases
+    assert list(only.runs) == ["fdf256", "other"]
+
+
 def test_a_failure_of_ours_is_never_timed(tmp_path: Path) -> None:
     with pytest.raises(WrongResult):
         run(job(Contestant("fdf256", "", writes("wrong"), reads_right)), tmp_path)
