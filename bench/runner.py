@@ -8,11 +8,11 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.figures import CaseResult, Results, Run
 from bench.frame import CannotRun, Workshop, WrongResult
-from bench.machine import folder_of, has_room
+from bench.machine import PLACES, folder_of, has_room
 from bench.measure import Command, CommandFailed, Usage, environment, measure
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bench.tools import Tools
 
 __all__ = ["Wanted", "run_job"]
+
+_QUICK_ROOM_BYTES: Final = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +50,33 @@ class _Bench:
 
 
 def run_job(job: Job, tools: Tools, wanted: Wanted) -> Results:
-    """All wanted cases at all wanted places.
+    """All wanted cases at all wanted places that have room.
 
-    Raises CannotRun where there is no room or nothing to compare with, CommandFailed or WrongResult
-    where ours fails: nobody times a failure.
+    Raises CannotRun where none has, or where what the job is made of is missing, CommandFailed or
+    WrongResult where ours fails: nobody times a failure.
     """
     results: list[CaseResult] = []
-    home_of_data: Place = "memory" if has_room("memory", _room(job, wanted)) else "disk"
-    with _temporary(home_of_data) as folder:
+    needed_bytes = _QUICK_ROOM_BYTES if wanted.quick else job.room_bytes
+    # Asked once, before there are data: these are in what the job says that it needs.
+    roomy = {place for place in PLACES if has_room(place, needed_bytes)}
+    if not roomy.intersection(wanted.places):
+        raise CannotRun(f"no room for {needed_bytes >> 20} MiB")
+    with _temporary("memory" if "memory" in roomy else "disk") as folder:
         workshop = Workshop(folder, tools, wanted.quick, wanted.seed, wanted.say)
         with contextlib.closing(job.cases(workshop)) as cases:  # type: ignore[type-var]
             for case in cases:
                 if wanted.cases and case.name not in wanted.cases:
                     continue
-                results += [
-                    _run_case(job, case, place, tools, wanted)
-                    for place in wanted.places
-                    if place in case.places
-                ]
+                for place in wanted.places:
+                    if place in case.places and place in roomy:
+                        results.append(_run_case(job, case, place, tools, wanted))
+                    elif place in case.places:
+                        reason = f"no room for {needed_bytes >> 20} MiB"
+                        results.append(CaseResult(case.name, case.title, place, {}, {}, {"all": reason}))
     return Results(results)
 
 
-def _room(job: Job, wanted: Wanted) -> int:
-    return 1 << 28 if wanted.quick else job.room_bytes
-
-
 def _run_case(job: Job, case: Case, place: Place, tools: Tools, wanted: Wanted) -> CaseResult:
-    if not has_room(place, _room(job, wanted)):
-        raise CannotRun(f"no room for {_room(job, wanted) >> 20} MiB ({place})")
     wanted.say(f"{job.name}, {case.name}, {place}: {case.title}")
     left_out = dict(case.left_out)
     able: list[Contestant] = []
@@ -154,7 +155,9 @@ def _run(bench: _Bench, contestant: Contestant, *, check: bool) -> Run:
         if bench.place == "disk":
             os.sync()  # what went before is not this run's
         if case.meter is not None:
-            case.meter()
+            # Who was stopped before this run has left less than the whole: not this one's fault.
+            with contextlib.suppress(WrongResult):
+                case.meter()
         env, log = environment(bench.home), bench.home / "log"
         steps: dict[str, Usage] = {}
         for command in _with_sync(commands, bench):

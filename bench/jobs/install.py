@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["JOB"]
 
 _FULL: Final = Shape(images=10_000, image_bytes=130_000)
-_QUICK: Final = Shape(images=300)
+_QUICK: Final = Shape(images=100)
 #: The command's default for --memory.
 _MEMORY_BYTES: Final = 256 << 20
 

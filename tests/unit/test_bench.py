@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import pytest
 
 from bench import results, runner
 from bench.figures import CaseResult, Results, Run, ratio
-from bench.frame import Aim, Case, Contestant, Job, Workshop, WrongResult
+from bench.frame import Aim, CannotRun, Case, Contestant, Job, Workshop, WrongResult
 from bench.jobs import load_jobs
 from bench.measure import Command, CommandFailed, Usage
 from bench.tools import Tools
@@ -99,6 +100,39 @@ def test_who_is_wrong_or_missing_is_left_out_by_name(tmp_path: Path) -> None:
     assert only.left_out["wrong"] == "that is not right"
     assert "pip install parfive" in only.left_out["absent"]
     assert "status 3" in only.left_out["slow"]
+
+
+def test_what_a_failure_has_left_to_a_meter_is_not_the_next_ones(tmp_path: Path) -> None:
+    calls = itertools.count()
+
+    def meter() -> dict[str, float]:
+        if next(calls) % 2 == 0:
+            raise WrongResult("half of it, before this run")
+        return {}
+
+    def cases(workshop: Workshop) -> Iterator[Case]:
+        ours = [Contestant(name, "", writes("right"), reads_right) for name in ("fdf256", "other")]
+        yield Case("only", "one case", ours, places=("memory",), meter=meter)
+
+    (only,) = run(Job("toy", "A toy", "For a test.", cases, needs=()), tmp_path).cases
+    assert list(only.runs) == ["fdf256", "other"]
+
+
+def test_a_place_without_room_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cases(workshop: Workshop) -> Iterator[Case]:
+        yield Case("only", "one case", [Contestant("fdf256", "", writes("right"), reads_right)])
+
+    toy = Job("toy", "A toy", "For a test.", cases, needs=())
+    monkeypatch.setattr(runner, "has_room", lambda place, needed_bytes: place == "disk")
+    wanted = runner.Wanted(1, True, 1, ("memory", "disk"), (), lambda _: None)
+    memory, disk = runner.run_job(toy, Tools(tmp_path), wanted).cases
+    assert "no room" in memory.left_out["all"]
+    assert len(disk.runs["fdf256"]) == 1
+    monkeypatch.setattr(runner, "has_room", lambda place, needed_bytes: False)
+    with pytest.raises(CannotRun):
+        runner.run_job(toy, Tools(tmp_path), wanted)
 
 
 def test_a_failure_of_ours_is_never_timed(tmp_path: Path) -> None:
