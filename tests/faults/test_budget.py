@@ -137,7 +137,8 @@ async def test_what_was_verified_when_a_server_failed_is_not_fetched_again(
 ) -> None:
     world, folder = worlds[name], tmp_path / "goal"
     world.prepare(folder)
-    verified = 300_000
+    # Within the first span of 256 KiB: behind it, all the others may have come meanwhile.
+    verified = 200_000
     async with Origin(world.files, Plan(always(Act(Fault.RATE, rate=400_000.0)))) as origin:
 
         def fail() -> None:
