@@ -290,3 +290,35 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
     peak = int(subprocess.run(run, check=True, capture_output=True, timeout=60).stdout) * 1024
     assert (tmp_path / "out/large").stat().st_size == size
     assert peak < 150_000_000
+
+
+LARGE = {f"large/{number}.bin": bytes_of(11_000_000 + number, number) for number in range(3)}
+SMALL = {f"small/{number}.bin": bytes_of(1_000, number) for number in range(20)}
+
+
+def large_and_small() -> dict[str, bytes]:
+    (first, large), *others = LARGE.items()
+    return {first: large, **SMALL, **dict(others), "last": b"last"}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+def test_large_members_are_shared_by_the_threads(method: int, workers: int, tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", large_and_small(), method)
+    report = fdf.extract(archive, tmp_path / "out", limits=fdf.Limits(workers=workers))
+    assert files_in(tmp_path / "out") == large_and_small()
+    assert (report.files, report.verified) == (len(large_and_small()), "crc32")
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+@pytest.mark.parametrize("at", [0, 8 << 20, (8 << 20) - 1, 10_999_999])
+def test_a_large_member_damaged_in_any_part_is_refused(at: int, workers: int, tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", large_and_small())
+    data = bytearray(archive.read_bytes())
+    name = b"large/1.bin"
+    data[data.index(name) + len(name) + at] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(MemberError, match="CRC-32") as refused:
+        fdf.extract(archive, tmp_path / "out", limits=fdf.Limits(workers=workers))
+    assert refused.value.member == "large/1.bin"
+    assert not (tmp_path / "out").exists()
