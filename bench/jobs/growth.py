@@ -97,16 +97,6 @@ def _besides(members: int) -> Callable[[Results], float | None]:
     return figure
 
 
-def _bytes_each(few: int, many: int) -> Callable[[Results], float | None]:
-    """What each member more takes in memory."""
-
-    def figure(results: Results) -> float | None:
-        less, more = (peak_bytes(f"members-{members}")(results) for members in (few, many))
-        return None if less is None or more is None else (more - less) / (many - few)
-
-    return figure
-
-
 def _time_each(few: int, many: int) -> Callable[[Results], float | None]:
     """A member's time with many of them, over that with few."""
 
@@ -138,12 +128,6 @@ JOB: Final = Job(
                 "MB",
             )
             for members in _MEMBERS[1:]
-        ),
-        Aim(
-            "peak of each member more, from 10,000 to 1,000,000",
-            _DIRECTORY_BYTES_EACH,
-            _bytes_each(10_000, 1_000_000),
-            "bytes",
         ),
         Aim("a member's time, of 1,000,000 over of 100,000", 1.2, _time_each(100_000, 1_000_000)),
     ),
