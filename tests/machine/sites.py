@@ -88,6 +88,12 @@ class Site:
             int(share * self.size),
             install(self.target, catalog=catalog, limits=limits, keep_archives=keep_archives),
         )
+        # On a busy machine what had come may not have been looked at yet, and there is nothing to go on from.
+        for _ in range(3):
+            if self.frontier >= self.size // 4:
+                break
+            run = install(self.target, catalog=catalog, limits=limits, keep_archives=keep_archives)
+            await cut_off(origin, self.size // 8, run)
 
     async def finish(self, catalog: Catalog, *, keep_archives: bool = False) -> tuple[Report, list[str]]:
         """The next run, to its end; what it reported, and its messages."""

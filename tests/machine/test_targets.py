@@ -149,6 +149,7 @@ async def test_a_target_of_somebody_else_ends_with_status_5(tmp_path: Path) -> N
                 folder.chmod(0o755)
     # Loaded before it becomes somebody else, who may not be allowed to read this checkout.
     script = f"""
+import concurrent.futures.thread
 import os, sys, fdf256_fast, fdf256_fast.sync, fdf256_fast.installation
 catalog = fdf256_fast.load_catalog("fdf256")
 os.setgid({OTHER_USER})
