@@ -98,8 +98,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         options.runs = 1 if options.quick else _RUNS
     if options.runs < 1:
         parser.error("--runs starts at 1")
-    if options.write and (options.quick or options.case or options.place != "both"):
-        parser.error("--write is for whole jobs: without --quick, --case and --place")
+    if options.write and (options.quick or options.case):
+        parser.error("--write is for whole jobs: without --quick and --case")
     return options
 
 
