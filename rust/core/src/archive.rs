@@ -402,8 +402,7 @@ impl Archive {
 
     /// The digest holds up the window, or the end of an archive for company that it has no use for.
     pub fn digest_urgent(&self) -> bool {
-        let shares_lanes = self.digest.as_ref().is_some_and(|digest| matches!(digest.inner, Hasher::Md5(_)));
-        let is_last = !shares_lanes && self.digest_at_end();
+        let is_last = !self.is_md5() && self.digest_at_end();
         self.digest_ready().is_some_and(|ready| ready >= self.window_bytes / 4 || (is_last && ready > 0))
     }
 

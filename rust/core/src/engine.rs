@@ -36,7 +36,7 @@ const STEP_LEAST_BYTES: u64 = 1 << 20;
 const LANE_LEAST_BYTES: u64 = 1 << 20;
 /// How long a digest waits for company in its lanes.
 const LANE_PATIENCE: Duration = Duration::from_millis(40);
-/// Streams that share one SIMD kernel.
+/// So many streams that have their bytes are company enough; a kernel takes more where there are more.
 const LANES: usize = 4;
 /// While so much of what was received is not done with, workers rather look after that; and once it is less than
 /// the other, they rather receive more.  In between they go on with what they are at, so that members and
@@ -363,21 +363,18 @@ impl Engine {
     /// Ends the workers and waits for them; what they were at is finished or, after `cancel`, dropped.
     /// Then lets go of all bytes and open files, whoever may still hold the engine.
     pub fn close(&self) {
-        let intake = self.shared.intake.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(intake) = &intake {
+        if let Some(intake) = self.shared.intake() {
             intake.stop_all();
         }
         let mut state = self.shared.lock();
         state.closing = true;
-        let receiving = state.receiving;
         self.shared.wake_all(state);
-        if receiving && let Some(intake) = intake {
-            intake.wake();
-        }
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             // A worker's panic was caught and reported where it happened.
             let _ = thread.join();
         }
+        // The last who had its files.
+        *self.shared.intake.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut state = self.shared.lock();
         let windows: Vec<_> = state.archives.iter_mut().map(Archive::abandon).collect();
         drop(state);
@@ -828,8 +825,8 @@ impl State {
             .collect();
         waiting.sort_unstable_by(|a, b| b.cmp(a));
         waiting.truncate(lanes(Algorithm::Md5));
-        // What one stream has more than the others would run alone, at a third of the speed: it waits for
-        // the next batch, unless it holds up the window or is all there is.
+        // What one stream has more than the others would run alone, and cost as much as with them: it waits
+        // for the next batch, unless it holds up the window or is all there is.
         let shared = waiting.iter().map(|&(ready, _)| ready).filter(|&ready| ready >= LANE_LEAST_BYTES).min();
         self.last_digest = Instant::now();
         let mut batch = Vec::new();
