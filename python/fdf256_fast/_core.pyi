@@ -18,6 +18,7 @@ __all__ = [
     "Names",
     "Policy",
     "Receiver",
+    "SizeLines",
     "Staging",
     "Untar",
     "__version__",
@@ -313,6 +314,18 @@ class LocalArchive:
     @property
     def unpacked_bytes(self) -> int | None:
         """The sum of the members' sizes, where it is known in advance."""
+
+@final
+class SizeLines:
+    """``<bytes>  <path>`` lines, as :class:`Audit` takes them, a megabyte of them at a time.
+
+    Of the files of the ``manifest`` that are in the folder ``root`` and could be sound, in its order; a path
+    that is in it twice is told twice.  Raises StorageError, and CancelledError once ``job`` is cancelled.
+    """
+
+    def __new__(cls, job: Job, root: _Path, manifest: _Path) -> SizeLines: ...
+    def __iter__(self) -> SizeLines: ...
+    def __next__(self) -> bytes: ...
 
 @final
 class Audit:

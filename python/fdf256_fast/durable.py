@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from fdf256_fast._core import sync_file_system
 from fdf256_fast.errors import StorageError
@@ -15,7 +15,16 @@ from fdf256_fast.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["FULL", "boot_id", "replace_file", "storage_error", "storing", "sync_files", "sync_folder"]
+__all__ = [
+    "FULL",
+    "boot_id",
+    "replace_file",
+    "replacing",
+    "storage_error",
+    "storing",
+    "sync_files",
+    "sync_folder",
+]
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -59,22 +68,33 @@ def replace_file(path: Path, data: bytes, *, spare: bool = False) -> None:
     files, 0.2 ms on tmpfs; without, 1 to 3 ms.  With ``spare`` room for the next time stays reserved, so that
     a disk that fills up does not keep the last state from being written.  Raises StorageError.
     """
-    fresh = path.with_name(path.name + ".new")
+    with replacing(path, spare=spare) as file:
+        file.write(data)
+    if spare:
+        with contextlib.suppress(OSError), os.fdopen(_open_fresh(_fresh(path)), "wb") as file:
+            file.write(bytes(max(SPARE_BYTES, 2 * len(data))))
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, spare: bool = False) -> Iterator[BinaryIO]:
+    """:func:`replace_file` with what the block writes; if it raises, the old file stays."""
+    fresh = _fresh(path)
     with storing("write", path):
         try:
             with os.fdopen(_open_fresh(fresh), "wb") as file:
-                file.write(data)
+                yield file
                 file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
-        except OSError:
+        except BaseException:
             if not spare:
                 fresh.unlink(missing_ok=True)
             raise
-    if spare:
-        with contextlib.suppress(OSError), os.fdopen(_open_fresh(fresh), "wb") as file:
-            file.write(bytes(max(SPARE_BYTES, 2 * len(data))))
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def _open_fresh(path: Path) -> int:

@@ -85,7 +85,7 @@ def finish_publishing(workspace: Workspace, journal: Journal) -> int:
     files = count_lines(workspace.manifest)
     with contextlib.suppress(StorageError):
         # Nobody needs them but a quick look, which does without.
-        record_sizes(workspace, Job(), workers=1)
+        record_sizes(workspace, Job())
     entries = {archive_of(key): journal.entries[key] for key in journal.publishing}
     write_record(workspace, entries, files, journal.catalog)
     # What the journal knows must not go before the renames are sure to stay.

@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use fdf256_core::audit::{self, Fault, Order};
+use fdf256_core::audit::{self, Fault, Order, sizes};
 use fdf256_core::digest::Algorithm;
 use fdf256_core::sums::{Problem, Reading, Sums};
 use pyo3::prelude::*;
@@ -57,6 +57,34 @@ pub(crate) fn parse_sums(
         Ok((files, problems(&sums)))
     })
     .map_err(|error| to_python(py, error))
+}
+
+/// Sizes of a manifest's files, some lines at a time.
+#[pyclass(frozen, module = "fdf256_fast._core")]
+pub(crate) struct SizeLines {
+    job: fdf256_core::Job,
+    lines: Mutex<sizes::SizeLines>,
+}
+
+#[pymethods]
+impl SizeLines {
+    #[new]
+    fn new(py: Python<'_>, job: &Job, root: PathBuf, manifest: PathBuf) -> PyResult<Self> {
+        let opened = py.detach(|| sizes::SizeLines::open(&root, &manifest));
+        let lines = opened.map_err(|error| to_python(py, error))?;
+        Ok(Self { job: job.0.clone(), lines: Mutex::new(lines) })
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let block =
+            py.detach(|| self.lines.lock().unwrap_or_else(PoisonError::into_inner).next_block(&self.job));
+        let block = block.map_err(|error| to_python(py, error))?;
+        Ok((!block.is_empty()).then(|| PyBytes::new(py, &block)))
+    }
 }
 
 #[pyclass(frozen, module = "fdf256_fast._core")]

@@ -401,10 +401,10 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        Directory, Engine, Job, Policy, Staging, audit::Audit, audit::parse_sums, extraction::LocalArchive,
-        extraction::Names, hash_file, metadata::MetadataRecords, metadata::search_metadata,
-        reading::entry_offsets, reading::statistics, receiver::Receiver, sync_file_system, untar::Untar,
-        untar::append_sums, write_manifest,
+        Directory, Engine, Job, Policy, Staging, audit::Audit, audit::SizeLines, audit::parse_sums,
+        extraction::LocalArchive, extraction::Names, hash_file, metadata::MetadataRecords,
+        metadata::search_metadata, reading::entry_offsets, reading::statistics, receiver::Receiver,
+        sync_file_system, untar::Untar, untar::append_sums, write_manifest,
     };
 
     #[pymodule_init]

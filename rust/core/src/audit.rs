@@ -7,13 +7,14 @@ mod blake;
 mod files;
 mod lanes;
 mod large;
+pub mod sizes;
 mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::digest::Hasher;
+use crate::digest::{Algorithm, Hasher};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::sums::Sums;
@@ -114,9 +115,11 @@ impl Audit {
             // They come in the list's order; what is not in it moves nothing.
             let expected = (next < self.sums.len() && self.sums.name(next) == name).then_some(next);
             let Some(index) = expected.or_else(|| self.sums.find(name)) else { continue };
-            self.sizes[index].store(bytes, Ordering::Relaxed);
-            known += 1;
-            sum = sum.saturating_add(bytes);
+            // A path may be there twice, and is one file.
+            if self.sizes[index].swap(bytes, Ordering::Relaxed) == UNKNOWN_BYTES {
+                known += 1;
+                sum = sum.saturating_add(bytes);
+            }
             next = index + 1;
         }
         (known, sum)
@@ -237,17 +240,14 @@ impl Audit {
     fn size_fits(&self, index: usize, found: u64) -> Found<()> {
         match self.size(index) {
             Some(expected) if expected != found => Err(Fault::Size { expected, found }),
-            None if found == 0 && !self.is_of_nothing(index) => Err(Fault::Empty),
+            None if found == 0 && !is_of_nothing(self.sums.algorithm(index), self.sums.digest(index)) => {
+                Err(Fault::Empty)
+            }
             _ => {
                 self.sizes[index].store(found, Ordering::Relaxed);
                 Ok(())
             }
         }
-    }
-
-    /// Whether an entry's digest is that of no bytes.
-    fn is_of_nothing(&self, index: usize) -> bool {
-        Hasher::new(self.sums.algorithm(index)).finish() == crate::digest::hex(self.sums.digest(index))
     }
 
     /// The next entry that nobody has taken.
@@ -279,6 +279,11 @@ impl Audit {
     fn count_bytes(&self, bytes: usize) {
         self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
+}
+
+/// Whether a digest is that of no bytes.
+fn is_of_nothing(algorithm: Algorithm, digest: &[u8]) -> bool {
+    Hasher::new(algorithm).finish() == crate::digest::hex(digest)
 }
 
 #[cfg(test)]

@@ -245,3 +245,77 @@ fn a_file_or_folder_that_may_not_be_read_keeps_its_errno() {
     );
     assert_eq!(audit.closed(), [(b"closed".to_vec(), refused)]);
 }
+
+/// What `sizes::SizeLines` tells of `manifest`, block by block.
+fn size_blocks(folder: &Path, manifest: &Path) -> Vec<Vec<u8>> {
+    let mut lines = sizes::SizeLines::open(folder, manifest).unwrap();
+    std::iter::from_fn(|| Some(lines.next_block(&Job::default()).unwrap()).filter(|block| !block.is_empty()))
+        .collect()
+}
+
+#[test]
+fn sizes_told_line_by_line_are_those_that_an_audit_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let of_nothing = hash_of(b"");
+    let mut lines = vec!["no line".to_owned(), String::new(), format!("{of_nothing}  ../outside")];
+    for (name, bytes) in [("a/empty", 0), ("a/one", 1), ("b/lost", 7), ("b/other", 300), ("c/emptied", 0)] {
+        let contents = pattern(bytes, 3);
+        write(root, name, &contents);
+        let digest = if name == "c/emptied" { "ab".repeat(32) } else { hash_of(&contents) };
+        lines.push(format!("{digest}  {name}"));
+    }
+    fs::remove_file(root.join("b/lost")).unwrap();
+    symlink(root.join("a"), root.join("d")).unwrap();
+    symlink(root.join("a/one"), root.join("a/link")).unwrap();
+    lines.extend(["d/one", "a/link", "a", "b/other2"].map(|name| format!("{of_nothing}  {name}")));
+    // Without a newline at its end.
+    let text = lines.join("\n");
+    write(root, "b/other2", &pattern(5, 0));
+    let manifest = root.join("manifest");
+    fs::write(&manifest, &text).unwrap();
+    let reading = Reading { is_manifest: true, ..Reading::default() };
+    let audit = run(root, Sums::parse(text.as_bytes(), &reading), &Order { is_quick: true, ..WHOLE });
+    let told = size_blocks(root, &manifest).concat();
+    assert_eq!(String::from_utf8(told).unwrap(), "0  a/empty\n1  a/one\n300  b/other\n5  b/other2\n");
+    assert_eq!(size_blocks(root, &manifest).concat(), audit.size_lines());
+}
+
+#[test]
+fn sizes_come_in_blocks_however_many_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "one", b"1");
+    let manifest = folder.path().join("manifest");
+    let lines = 3 * sizes::BLOCK_BYTES / "1  one\n".len();
+    fs::write(&manifest, format!("{}  one\n", hash_of(b"1")).repeat(lines)).unwrap();
+    let blocks = size_blocks(folder.path(), &manifest);
+    assert_eq!(blocks.concat(), "1  one\n".repeat(lines).as_bytes());
+    assert!(blocks.iter().all(|block| block.len() < sizes::BLOCK_BYTES + "1  one\n".len()));
+}
+
+#[test]
+fn sizes_end_when_they_are_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("manifest");
+    fs::write(&manifest, format!("{}  one\n", hash_of(b"1"))).unwrap();
+    let job = Job::default();
+    job.cancel();
+    let told = sizes::SizeLines::open(folder.path(), &manifest).unwrap().next_block(&job);
+    assert!(matches!(told, Err(Error::Cancelled)), "{told:?}");
+}
+
+#[test]
+fn a_file_whose_size_is_told_twice_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "one", b"1");
+    write(folder.path(), "two", b"22");
+    let audit =
+        Audit::new(folder.path(), list(folder.path(), &["one".into(), "two".into()], Algorithm::Sha256));
+    assert_eq!(audit.take_sizes(b"1  one\n1  one\n2  two\n"), (2, 3));
+}
+
+fn hash_of(bytes: &[u8]) -> String {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    hasher.update(bytes);
+    hasher.finish()
+}

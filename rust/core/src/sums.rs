@@ -4,6 +4,7 @@
 
 mod line;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::digest::{Algorithm, hex};
@@ -215,6 +216,14 @@ impl Sums {
     #[must_use]
     pub fn problem_count(&self) -> usize {
         self.problem_count
+    }
+}
+
+/// Path and digest that a line of our manifest tells; None where it is none, or tells nothing.
+pub(crate) fn manifest_line(line: &[u8]) -> Option<(Cow<'_, [u8]>, Vec<u8>)> {
+    match line::manifest(line) {
+        Ok(Line::File(told)) => Some((told.name, told.digest)),
+        Ok(Line::Nothing) | Err(_) => None,
     }
 }
 
