@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -51,6 +53,17 @@ class Site:
     @property
     def staged(self) -> list[Path]:
         return sorted(path for path in (self.home / "staging").rglob("*.bin"))
+
+    @property
+    def kept(self) -> list[Path]:
+        """Of the staged files, those that the journal has as unpacked: on a busy machine not all of them."""
+        with ZipFile(self.archive) as archive:
+            starts = {member.filename: member.header_offset for member in archive.infolist()}
+        offsets = sorted([*starts.values(), self.size])
+        after = dict(pairwise(offsets))
+        staging = self.home / "staging" / "a"
+        unpacked = self.state["passed"]
+        return [path for path in self.staged if after[starts[str(path.relative_to(staging))]] <= frontier]
 
     @property
     def frontier(self) -> int:

@@ -64,7 +64,7 @@ async def test_staged_files_that_are_gone_are_fetched_again_alone(
     async with Origin(site.folder) as origin:
         catalog = site.catalog(origin)
         await site.begin(origin, catalog)
-        passed, lost = site.frontier, site.staged[:12:3]
+        passed, lost = site.frontier, site.kept[:12:3]
         for path in lost:
             damage(path)
         before = origin.bytes_sent
