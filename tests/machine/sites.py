@@ -63,7 +63,7 @@ class Site:
         after = dict(pairwise(offsets))
         staging = self.home / "staging" / "a"
         unpacked = self.state["passed"]
-        return [path for path in self.staged if after[starts[str(path.relative_to(staging))]] <= frontier]
+        return [path for path in self.staged if after[starts[str(path.relative_to(staging))]] <= unpacked]
 
     @property
     def frontier(self) -> int:
