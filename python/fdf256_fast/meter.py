@@ -14,7 +14,7 @@ __all__ = ["Meter", "Pacer"]
 HISTORY_SECONDS = 3.0
 """The present rate is that of this long: longer than a burst, shorter than a person's patience."""
 
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.02
 
 
 class Meter:

@@ -61,11 +61,21 @@ AHEAD_BYTES_START = 2 * 1024 * 1024
 AGAIN_BYTES_MIN = 256 * 1024
 """Spans of single members are not cut below this: most members are smaller, and half of one is of no use."""
 
-HEDGE_SECONDS_MIN = 1.0
+HEDGE_SECONDS_MIN = 0.2
 """A span younger than this is not raced, however slow it looks."""
 
+HEDGE_SECONDS_START = 1.0
+"""Nor one younger than this, as long as nobody knows what is usual."""
+
+LAST_SPANS_PART = 4
+"""The last spans are so much smaller than the others at most: each costs a request."""
+
+USUAL_SPANS = 16
+"""So many must have come before that is known."""
+
 HEDGE_FACTOR = 3.0
-"""A span that takes this many times the usual is raced by a second request."""
+"""A span that takes this many times the usual, or at its present rate would from now on, is raced by a second
+request."""
 
 TELL_SECONDS = 1.0
 """A retry that waits longer than this is told of, once for each reason."""
@@ -73,6 +83,10 @@ TELL_SECONDS = 1.0
 EVENT_PATIENCE_SECONDS = 0.5
 HEAR_SECONDS = 0.01
 STEER_SECONDS = 0.1
+STEER_SECONDS_START = 0.02
+"""In the first half second, in which the windows grow from the least to what the line gives."""
+
+START_SECONDS = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +107,15 @@ class Flight:
     def position(self) -> int:
         """The offset of the next byte."""
         return self.reached if self.receiver is None else self.receiver.position
+
+    def is_slow(self, now: float, usual_seconds: float) -> bool:
+        """Whether it lags behind what is usual for a span."""
+        seconds = now - self.started
+        if seconds < max(HEDGE_SECONDS_MIN, usual_seconds):
+            return False
+        patience = HEDGE_FACTOR * usual_seconds
+        came, left = self.position - self.span.start, self.span.end - self.position
+        return seconds >= patience or left * seconds > patience * came
 
     @contextlib.contextmanager
     def into(self, receiver: Receiver) -> Iterator[None]:
@@ -225,7 +248,8 @@ class Transfer:
         self._wake = asyncio.Event()
         self._receivers: list[Receiver] = []
         self._idle: deque[asyncio.Future[tuple[Feed, Flight]]] = deque()
-        self._span_seconds: deque[float] = deque(maxlen=64)
+        # Seconds and bytes of the last spans.
+        self._came: deque[tuple[float, int]] = deque(maxlen=64)
         self._crowd = Crowd(limits.connections_start, limits.connections_most)
         self._connected = 0
         self._quiet_until: dict[str, float] = {}
@@ -268,10 +292,13 @@ class Transfer:
             self._dispatch()
 
     def remove(self, feed: Feed) -> None:
-        """Do not serve ``feed`` any more, and let its connections go."""
+        """Do not serve ``feed`` any more, and let its connections go; its ``downloaded`` is all that came."""
         if feed in self.feeds:
             self.feeds.remove(feed)
         for flight in feed.flights:
+            # The engine may have had all of it before the connection's own task heard of its last bytes.
+            if flight.receiver is not None:
+                self._count_poured(feed, flight)
             flight.abandon()
 
     def drop(self, number: int) -> None:
@@ -466,20 +493,26 @@ class Transfer:
         # The span at the frontier is always allowed, or nothing would ever move.
         if feed.cursor >= feed.end or feed.cursor >= frontier + feed.ahead_bytes:
             return None
+        if len(self.feeds) == 1:
+            # Towards the end smaller ones, so that all connections end together.
+            left = (feed.end - feed.cursor) // (2 * self._crowd.level)
+            length = max(min(length, left), length // LAST_SPANS_PART, SPAN_BYTES_MIN)
         span = Span(feed.cursor, min(feed.end, feed.cursor + length))
         feed.cursor = span.end
         return span
 
     def _hedge(self) -> tuple[Feed, Flight] | None:
         """A second request for a span that lags where the frontier waits for it."""
-        usual = statistics.median(self._span_seconds) if self._span_seconds else HEDGE_SECONDS_MIN
-        patience = max(HEDGE_SECONDS_MIN, HEDGE_FACTOR * usual)
         now = self._clock()
         for feed in self.feeds:
             if feed.done.done() or feed.is_streamed or not feed.flights:
                 continue
             slow = min(feed.flights, key=lambda flight: flight.position)
-            if slow.hedged or slow.source.path is not None or now - slow.started < patience:
+            if (
+                slow.hedged
+                or slow.source.path is not None
+                or not slow.is_slow(now, self._usual_seconds(slow.span))
+            ):
                 continue
             rest = Span(slow.position, slow.span.end)
             if rest.length <= 0:
@@ -491,6 +524,13 @@ class Transfer:
             except Error:
                 continue
         return None
+
+    def _usual_seconds(self, span: Span) -> float:
+        """How long such a span has taken of late."""
+        if len(self._came) < USUAL_SPANS:
+            return HEDGE_SECONDS_START / HEDGE_FACTOR
+        # Of a shorter one as much longer; of a longer one the same, which may have been mostly round trip.
+        return statistics.median(seconds * max(1.0, span.length / length) for seconds, length in self._came)
 
     async def _fetch(self, feed: Feed, flight: Flight, receiver: Receiver) -> None:
         async def attempt(source: Source) -> None:
@@ -507,7 +547,8 @@ class Transfer:
                     raise
 
         await self.ask(feed.sources, feed.budget, attempt)
-        self._span_seconds.append(self._clock() - flight.started)
+        if flight.span.length > 0:
+            self._came.append((self._clock() - flight.started, flight.span.length))
         for other in feed.flights:
             if other is not flight and self._is_covered(feed, other):
                 other.abandon()
@@ -683,8 +724,10 @@ class Transfer:
 
     async def _steer(self) -> None:
         """Let the windows follow the speed."""
+        started = self._clock()
         while True:
-            await asyncio.sleep(STEER_SECONDS)
+            is_start = self._clock() - started < START_SECONDS
+            await asyncio.sleep(STEER_SECONDS_START if is_start else STEER_SECONDS)
             for feed in self.feeds:
                 for flight in feed.flights:
                     if flight.receiver is not None:
