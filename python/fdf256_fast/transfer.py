@@ -55,8 +55,8 @@ With the journal's half second it stays below the two seconds that the design pr
 AHEAD_MEMORY_SHARE = 0.375
 """Of the memory budget; the rest is for members and pieces that a worker is at."""
 
-AHEAD_BYTES_START = 2 * 1024 * 1024
-"""Until the rate is known: two seconds of a slow line, a twentieth of a second of a fast one."""
+AHEAD_BYTES_START = 4 * 1024 * 1024
+"""Until the rate is known: four seconds of a slow line, a tenth of a second of a fast one."""
 
 AGAIN_BYTES_MIN = 256 * 1024
 """Spans of single members are not cut below this: most members are smaller, and half of one is of no use."""
@@ -67,8 +67,11 @@ HEDGE_SECONDS_MIN = 0.2
 HEDGE_SECONDS_START = 1.0
 """Nor one younger than this, as long as nobody knows what is usual."""
 
-LAST_SPANS_PART = 4
-"""The last spans are so much smaller than the others at most: each costs a request."""
+ANSWERS_PER_SPAN = 4
+"""The last spans become smaller, but not so small that they would not take some times as long as an answer
+takes to begin: nothing comes over a connection until then."""
+
+ANSWERS_AVERAGED = 8
 
 USUAL_SPANS = 16
 """So many must have come before that is known."""
@@ -248,6 +251,8 @@ class Transfer:
         self._wake = asyncio.Event()
         self._receivers: list[Receiver] = []
         self._idle: deque[asyncio.Future[tuple[Feed, Flight]]] = deque()
+        # How long answers take to begin, about.
+        self._answer_seconds = 0.0
         # Seconds and bytes of the last spans.
         self._came: deque[tuple[float, int]] = deque(maxlen=64)
         self._crowd = Crowd(limits.connections_start, limits.connections_most)
@@ -496,7 +501,9 @@ class Transfer:
         if len(self.feeds) == 1:
             # Towards the end smaller ones, so that all connections end together.
             left = (feed.end - feed.cursor) // (2 * self._crowd.level)
-            length = max(min(length, left), length // LAST_SPANS_PART, SPAN_BYTES_MIN)
+            each = self._flow.rate / self._crowd.level
+            least = int(ANSWERS_PER_SPAN * self._answer_seconds * each)
+            length = min(length, max(left, least, SPAN_BYTES_MIN))
         span = Span(feed.cursor, min(feed.end, feed.cursor + length))
         feed.cursor = span.end
         return span
@@ -618,7 +625,9 @@ class Transfer:
     async def _request(
         self, feed: Feed, flight: Flight, source: Source, span: Span, receiver: Receiver
     ) -> None:
+        asked = self._clock()
         async with self.client.get(source, span, vouched=feed.vouched) as answer:
+            self._answer_seconds += (self._clock() - asked - self._answer_seconds) / ANSWERS_AVERAGED
             if answer.total not in {None, feed.total}:
                 raise OriginChanged(f"{source.name} has {answer.total} bytes, the archive has {feed.total}")
             if answer.span is None:
@@ -741,7 +750,7 @@ class Transfer:
     def _set_windows(self) -> None:
         """Share what may be under way between the feeds, by what each has left."""
         most = self.limits.memory_bytes * AHEAD_MEMORY_SHARE
-        wanted = self._flow.rate * AHEAD_SECONDS or AHEAD_BYTES_START
+        wanted = self._flow.rising_rate * AHEAD_SECONDS or AHEAD_BYTES_START
         self._ahead_bytes = max(2.0 * SPAN_BYTES_MIN, min(most, wanted))
         active = [feed for feed in self.feeds if not feed.done.done()]
         left = sum(feed.remaining for feed in active) or 1
