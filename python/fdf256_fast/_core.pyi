@@ -216,6 +216,8 @@ class Engine:
         """The parts of a span that are neither here nor done with."""
     def save(self, archive: int) -> str:
         """The state of an archive for the journal."""
+    def catch_up(self, seconds: float) -> None:
+        """Receives nothing more, and does all it can with what was received, for so long at most."""
     def cancel(self) -> None:
         """Stops everything within 100 ms."""
     def close(self) -> None:

@@ -336,6 +336,11 @@ impl Engine {
         self.0.cancel();
     }
 
+    fn catch_up(&self, py: Python<'_>, seconds: f64) {
+        let patience = Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));
+        py.detach(|| self.0.catch_up(patience));
+    }
+
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.0.close());
     }
