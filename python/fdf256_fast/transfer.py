@@ -304,7 +304,9 @@ class Transfer:
             # The engine may have had all of it before the connection's own task heard of its last bytes.
             if flight.receiver is not None:
                 self._count_poured(feed, flight)
-            flight.abandon()
+            # Then it ends by itself, and its connection is good for more.
+            if flight.receiver is None or flight.position < flight.span.end:
+                flight.abandon()
 
     def drop(self, number: int) -> None:
         """Forget an archive of the engine's, with which everybody is done."""
