@@ -4,13 +4,15 @@
 //! escapes of half a surrogate pair (`\ud800`).  Bytes that are not UTF-8, control characters in strings
 //! and values nested more than [`DEPTH_MAX`] deep are refused.
 
+mod numbers;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use wide::u8x16;
 
-/// Zeros that must follow the text, so that a string can be looked at in whole registers.
-pub const PADDING: usize = 16;
+/// Zeros that must follow the text, so that all of it can be looked at in whole blocks.
+pub const PADDING: usize = numbers::BLOCK_BYTES;
 
 /// About where `json.load` gives up as well (Python's limit is 1000 calls).
 pub const DEPTH_MAX: usize = 1000;
@@ -146,7 +148,14 @@ impl<'a> Cursor<'a> {
     pub fn value(&mut self) -> Result<(), Fault> {
         self.space();
         match self.peek() {
-            b'{' | b'[' => self.nested(),
+            b'[' => match numbers::length(&self.padded[self.at..]) {
+                Some(length) => {
+                    self.at += length;
+                    Ok(())
+                }
+                None => self.nested(),
+            },
+            b'{' => self.nested(),
             _ => self.scalar(),
         }
     }
