@@ -102,7 +102,8 @@ class Job:
 
     ``cases`` is a generator: data of a case are made before it is yielded, and may be removed when it
     goes on.  ``needs`` are all the tools that its contestants may use, so that they can be installed first.
-    ``room_bytes`` is what data and results take at most.  ``drawing`` is a function of :mod:`bench.plots`.
+    ``room_bytes`` is what data and results take at most, ``touched_bytes`` what memory a run fills, page
+    cache included: see :mod:`bench.warm`.  ``drawing`` is a function of :mod:`bench.plots`.
     """
 
     name: str
@@ -112,4 +113,5 @@ class Job:
     needs: tuple[str, ...]
     aims: tuple[Aim, ...] = ()
     room_bytes: int = 5 << 30
+    touched_bytes: int = 3 << 30
     drawing: str = "bars"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from bench.frame import Place
 
-__all__ = ["PLACES", "cores", "describe_machine", "folder_of", "has_room"]
+__all__ = ["PLACES", "available_bytes", "cores", "describe_machine", "folder_of", "has_room"]
 
 #: The disk is the one that has this checkout: a temporary folder may well lie in memory.
 PLACES: Final[dict[Place, Path]] = {
@@ -44,6 +44,11 @@ def describe_machine() -> dict[str, object]:
     }
 
 
+def available_bytes() -> int:
+    """Of memory, without anything having to give way."""
+    return _memory("MemAvailable")
+
+
 def folder_of(place: Place) -> Path:
     """Where to make temporary folders."""
     folder = PLACES[place]
@@ -59,7 +64,7 @@ def has_room(place: Place, needed_bytes: int) -> bool:
         return shutil.disk_usage(folder_of(place)).free >= needed_bytes
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         return False
-    return min(shutil.disk_usage(folder).free, _memory("MemAvailable")) >= needed_bytes
+    return min(shutil.disk_usage(folder).free, available_bytes()) >= needed_bytes
 
 
 def _processor() -> tuple[str, list[str]]:

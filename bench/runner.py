@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from bench.figures import CaseResult, Results, Run
 from bench.frame import CannotRun, Workshop, WrongResult
-from bench.machine import PLACES, folder_of, has_room
+from bench.machine import PLACES, available_bytes, folder_of, has_room
 from bench.measure import Command, CommandFailed, Usage, environment, measure
+from bench.warm import warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,12 +41,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """One case at one place.  ``folder`` is fresh, and lies there."""
+    """One case at one place.  ``folder`` is fresh, and lies there; a run fills ``touched_bytes``."""
 
     case: Case
     place: Place
     folder: Path
     home: Path
+    touched_bytes: int
     say: Callable[[str], None]
 
 
@@ -87,7 +89,8 @@ def _run_case(job: Job, case: Case, place: Place, tools: Tools, wanted: Wanted) 
         else:
             left_out[contestant.name] = reason
     with _temporary(place) as folder, tempfile.TemporaryDirectory(prefix="fdf256-home-") as home:
-        bench = _Bench(case, place, folder, Path(home), wanted.say)
+        touched_bytes = min(_QUICK_ROOM_BYTES if wanted.quick else job.touched_bytes, available_bytes() // 2)
+        bench = _Bench(case, place, folder, Path(home), touched_bytes if job.touched_bytes else 0, wanted.say)
         runs = _rounds(bench, able, left_out, wanted.runs)
     for name, reason in left_out.items():
         wanted.say(f"  left out: {name}: {reason}")
@@ -159,6 +162,8 @@ def _run(bench: _Bench, contestant: Contestant, *, check: bool) -> Run:
             with contextlib.suppress(WrongResult):
                 case.meter()
         env, log = environment(bench.home), bench.home / "log"
+        if bench.touched_bytes:
+            warm(bench.touched_bytes)
         steps: dict[str, Usage] = {}
         for command in _with_sync(commands, bench):
             usage = measure(command, env, log, case.patience_seconds)

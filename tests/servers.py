@@ -23,6 +23,7 @@ from aiohttp import web
 from fdf256_fast.origin import Origin
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator
 
 PATIENCE_SECONDS = 20.0
@@ -66,11 +67,27 @@ http {{
     scgi_temp_path "{home}/scgi";
     sendfile on;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{listen};
+        {tls}
         root "{folder}";
     }}
 }}
 """
+
+
+_NGINX_TLS = """
+        ssl_certificate "{tls.certificate}";
+        ssl_certificate_key "{tls.certificate}";
+        ssl_protocols {tls.protocol};
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NginxTls:
+    """``certificate`` is a file with its key and its chain; ``protocol`` is ``TLSv1.2`` or ``TLSv1.3``."""
+
+    certificate: Path
+    protocol: str
 
 
 @dataclass(slots=True)
@@ -87,13 +104,13 @@ class Nginx:
 
 
 @contextlib.asynccontextmanager
-async def nginx(folder: Path) -> AsyncIterator[Nginx]:
+async def nginx(folder: Path, tls: NginxTls | None = None) -> AsyncIterator[Nginx]:
     """The real thing; the test is skipped where there is none."""
     if NGINX_PROGRAM is None:
         pytest.skip("nginx is not installed")
     with tempfile.TemporaryDirectory(prefix="nginx-") as home:
-        process, port = await _start_nginx(NGINX_PROGRAM, folder, Path(home))
-        server = Nginx(f"http://127.0.0.1:{port}")
+        process, port = await _start_nginx(NGINX_PROGRAM, folder, Path(home), tls)
+        server = Nginx(f"{'https' if tls else 'http'}://127.0.0.1:{port}")
         try:
             yield server
         finally:
@@ -101,12 +118,23 @@ async def nginx(folder: Path) -> AsyncIterator[Nginx]:
             server.log = (Path(home) / "access.log").read_text("utf-8").splitlines()
 
 
-async def _start_nginx(program: str, folder: Path, home: Path) -> tuple[asyncio.subprocess.Process, int]:
+async def _start_nginx(
+    program: str, folder: Path, home: Path, tls: NginxTls | None
+) -> tuple[asyncio.subprocess.Process, int]:
     """nginx cannot choose a port by itself: somebody may take the one found here, then it is another."""
     for _ in range(5):
         port = _free_port()
         configuration = home / "nginx.conf"
-        configuration.write_text(_NGINX_CONFIGURATION.format(home=home, port=port, folder=folder), "utf-8")
+        configuration.write_text(
+            _NGINX_CONFIGURATION.format(
+                home=home,
+                port=port,
+                folder=folder,
+                listen=" ssl" if tls else "",
+                tls=_NGINX_TLS.format(tls=tls) if tls else "",
+            ),
+            "utf-8",
+        )
         process = await asyncio.create_subprocess_exec(
             *(program, "-p", home, "-e", home / "error.log", "-c", configuration),
             stdin=asyncio.subprocess.DEVNULL,
@@ -201,16 +229,18 @@ async def aiohttp_server(folder: Path) -> AsyncIterator[Address]:
 
 
 @contextlib.asynccontextmanager
-async def application_server(answer: Callable[[web.Request], Any]) -> AsyncIterator[str]:
+async def application_server(
+    answer: Callable[[web.Request], Any], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """``answer`` at every ``/{name}``; yields the base address."""
     application = web.Application()
     application.router.add_get("/{name}", answer)
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

@@ -109,4 +109,5 @@ JOB: Final = Job(
     needs=("jq", "grep"),
     aims=(Aim("search, against json.load and a loop", 0.02, ratio("one-user", "json.load")),),
     room_bytes=1 << 30,
+    touched_bytes=2 << 30,
 )

@@ -54,4 +54,5 @@ JOB: Final = Job(
         Aim("fdf256 search-user of nothing, against python -c pass", 4.0, ratio("search-user", "python")),
     ),
     room_bytes=1 << 26,
+    touched_bytes=0,
 )

@@ -20,6 +20,8 @@ __all__ = [
     "Receiver",
     "SizeLines",
     "Staging",
+    "TlsPeer",
+    "TlsSession",
     "Untar",
     "__version__",
     "append_sums",
@@ -194,7 +196,7 @@ class Engine:
         """What to watch: readable when ``poured`` has something.  None where the core reads no sockets."""
     def poured(self) -> list[tuple[int, int]]:
         """Bodies that have ended since the last call: number, and 0, or -1 for a connection that was closed
-        early, or the system's error number.
+        early, or -2 for what could not be decrypted, or the system's error number.
         """
     def read_local(self, archive: int, path: _Path, start: int, end: int) -> None:
         """Takes ``start..end`` from a local copy of the archive.  Raises StorageError."""
@@ -216,10 +218,48 @@ class Engine:
         """The parts of a span that are neither here nor done with."""
     def save(self, archive: int) -> str:
         """The state of an archive for the journal."""
+    def catch_up(self, seconds: float) -> None:
+        """Receives nothing more, and does all it can with what was received, for so long at most."""
     def cancel(self) -> None:
         """Stops everything within 100 ms."""
     def close(self) -> None:
         """Waits for the worker threads to end."""
+
+@final
+class TlsPeer:
+    """A server's name, and the certificates that somebody has verified for it."""
+
+    def __new__(cls, name: str) -> TlsPeer:
+        """Raises OSError for what is no name."""
+    def vouch(self, certificate: bytes) -> bool:
+        """``certificate`` (DER) has just been verified for the name.  Whether that is news."""
+    def connect(self) -> TlsSession:
+        """A session, which has its first message to send, with the owner of one of the certificates only.
+
+        Raises OSError.
+        """
+
+@final
+class TlsSession:
+    """The client's side of TLS on one connection; any thread may call, one is served at a time."""
+
+    def received(self, records: bytes) -> bytes:
+        """What is in these records, after what a body has left.  Raises OSError."""
+    def encrypt(self, data: bytes) -> bytes:
+        """Records of ``data``, after all others that are to be sent.  Raises OSError."""
+    def farewell(self) -> bytes:
+        """The record that says that nothing more will be sent, after all others."""
+    def outgoing(self) -> bytes:
+        """Records that are to be sent."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether the handshake is done."""
+    @property
+    def is_pending(self) -> bool:
+        """Whether ``received`` may have something to say although no more records have come."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has said that nothing more will come, and everything before was received."""
 
 @final
 class Receiver:
@@ -237,8 +277,10 @@ class Receiver:
     @property
     def silent_seconds(self) -> float:
         """How long nothing has come."""
-    def pour(self, socket: int) -> int:
+    def pour(self, socket: int, tls: TlsSession | None = None) -> int:
         """Reads from now on from this descriptor, which nobody else may read from until the end of the span.
+
+        ``tls`` decrypts what comes, and what it has already comes first.
 
         Returns the number under which ``Engine.poured`` tells of the end.  Raises OSError.
         """

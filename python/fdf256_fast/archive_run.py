@@ -505,8 +505,8 @@ class ArchiveRun:
                 engine.abandon(number)
                 raise
             finally:
-                self._downloaded += feed.downloaded
                 transfer.remove(feed)
+                self._downloaded += feed.downloaded
 
     def _feed(self, number: int, total: int, *, cursor: int, end: int) -> Feed:
         return Feed(
@@ -525,8 +525,8 @@ class ArchiveRun:
         try:
             return await feed.done
         finally:
-            self._downloaded += feed.downloaded
             self._shared.transfer.remove(feed)
+            self._downloaded += feed.downloaded
 
     async def _verified(self, digest: str) -> None:
         self._entry.verified = "crc32" if self._entry.crc32_only else digest

@@ -21,6 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from aiohttp import hdrs
 
+from fdf256_fast.connector import connector
 from fdf256_fast.credentials import Credentials, origin_of, without_user
 from fdf256_fast.errors import Error, StatusError, TransferError
 from fdf256_fast.pour import Pour
@@ -185,7 +186,7 @@ class Client:
         )
         self._session = self._given or aiohttp.ClientSession(
             # The number of connections is decided in transfer.py, and bounded there.
-            connector=aiohttp.TCPConnector(limit=0)
+            connector=connector()
         )
         return self
 

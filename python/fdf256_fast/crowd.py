@@ -9,8 +9,15 @@ from dataclasses import dataclass, field
 
 __all__ = ["Crowd"]
 
+LOOK_SECONDS = 0.4
+"""The rate is taken over this long: several spans of each connection.  A number of connections is judged as
+soon as two such rates in a row agree; while they do not, connections are still getting up to speed."""
+
+STEADY_SHARE = 0.05
+"""So much may they differ.  An origin that holds each connection back differs by less."""
+
 GROW_SECONDS = 2.0
-"""A number of connections is judged by the rate over this long: several spans of each."""
+"""A rate that never settles is judged as it is after this long."""
 
 GROW_FACTOR = 1.5
 """From 16: 24, 36, 54, 64."""
@@ -44,6 +51,9 @@ class Crowd:
     _level_before: int = field(init=False, default=0)
     _judged_at: float | None = field(init=False, default=None)
     _bytes_then: int = field(init=False, default=0)
+    _looked_at: float = field(init=False, default=0.0)
+    _bytes_looked: int = field(init=False, default=0)
+    _rate_looked: float = field(init=False, default=0.0)
     _is_settled: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -80,13 +90,12 @@ class Crowd:
             return False
         if busy < BUSY_SHARE * self.level or self._judged_at is None:
             # Something else is the limit: the window, the disk, or that little is left.
-            self._judged_at, self._bytes_then = now, total_bytes
+            self._begin(total_bytes, now)
             return False
-        seconds = now - self._judged_at
-        if seconds < GROW_SECONDS:
+        rate = self._settled_rate(total_bytes, now)
+        if rate is None:
             return False
-        rate = (total_bytes - self._bytes_then) / seconds
-        self._judged_at, self._bytes_then = now, total_bytes
+        self._begin(total_bytes, now)
         if self._rate_before and rate < GROW_GAIN * self._rate_before:
             self.level, self._is_settled = self._level_before, True
             return False
@@ -96,3 +105,21 @@ class Crowd:
         self._rate_before, self._level_before = rate, self.level
         self.level = min(self.most, max(self.level + 1, int(self.level * GROW_FACTOR)))
         return True
+
+    def _begin(self, total_bytes: int, now: float) -> None:
+        self._judged_at = self._looked_at = now
+        self._bytes_then = self._bytes_looked = total_bytes
+        self._rate_looked = 0.0
+
+    def _settled_rate(self, total_bytes: int, now: float) -> float | None:
+        """What the present number of connections brings, None while that is not clear."""
+        seconds = now - self._looked_at
+        if seconds < LOOK_SECONDS:
+            return None
+        before, rate = self._rate_looked, (total_bytes - self._bytes_looked) / seconds
+        self._looked_at, self._bytes_looked, self._rate_looked = now, total_bytes, rate
+        if abs(rate - before) <= STEADY_SHARE * rate:
+            return rate
+        assert self._judged_at is not None
+        seconds = now - self._judged_at
+        return (total_bytes - self._bytes_then) / seconds if seconds >= GROW_SECONDS else None

@@ -194,8 +194,8 @@ class InOrder:
                 self._number = None
             raise
         finally:
-            self._downloaded += feed.downloaded
             self._transfer.remove(feed)
+            self._downloaded += feed.downloaded
 
     async def _serve_first(self, feed: Feed, flight: Flight | None, answer: Answer | None) -> str | None:
         """Let the connections have ``feed``; the answer that is open already is the first of them."""
@@ -219,8 +219,8 @@ class InOrder:
             # The connections have spent the budget already; it is not to be spent again on the whole.
             raise final(error) from error
         finally:
-            self._downloaded += feed.downloaded
             self._transfer.remove(feed)
+            self._downloaded += feed.downloaded
 
     def _feed_at(self, total: int, cursor: int) -> Feed:
         assert self._number is not None

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from typing import TYPE_CHECKING
+
+from fdf256_fast.tls import SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Intake", "Pour"]
 
 CLOSED = -1
-"""How the core tells that the sender closed the connection early; other numbers are the system's errors."""
+"""How the core tells that the sender closed the connection early; positive numbers are the system's."""
+
+GARBLED = -2
+"""And that what came cannot be decrypted."""
 
 
 class Intake:
@@ -53,10 +59,12 @@ class Intake:
     def take(self, pour: Pour, transport: asyncio.Transport, receiver: Receiver) -> int | None:
         """Let the core read what ``receiver`` is aimed at; None where it cannot."""
         socket = transport.get_extra_info("socket")
-        if self._handle is None or socket is None or transport.get_extra_info("sslcontext") is not None:
+        session = transport.get_extra_info(SESSION)
+        is_foreign = session is None and transport.get_extra_info("sslcontext") is not None
+        if self._handle is None or socket is None or is_foreign:
             return None
         try:
-            number = receiver.pour(socket.fileno())
+            number = receiver.pour(socket.fileno(), session)
         except OSError:
             # It has no handle left for another socket, say.
             return None
@@ -78,6 +86,8 @@ class Intake:
                 pour.end()
             elif error == CLOSED:
                 pour.end(ConnectionResetError("closed before its end"))
+            elif error == GARBLED:
+                pour.end(ssl.SSLError(ssl.SSL_ERROR_SSL, "what came cannot be decrypted"))
             else:
                 pour.end(OSError(error, os.strerror(error)))
 

@@ -55,17 +55,30 @@ With the journal's half second it stays below the two seconds that the design pr
 AHEAD_MEMORY_SHARE = 0.375
 """Of the memory budget; the rest is for members and pieces that a worker is at."""
 
-AHEAD_BYTES_START = 2 * 1024 * 1024
-"""Until the rate is known: two seconds of a slow line, a twentieth of a second of a fast one."""
+AHEAD_BYTES_START = 4 * 1024 * 1024
+"""Until the rate is known: four seconds of a slow line, a tenth of a second of a fast one."""
 
 AGAIN_BYTES_MIN = 256 * 1024
 """Spans of single members are not cut below this: most members are smaller, and half of one is of no use."""
 
-HEDGE_SECONDS_MIN = 1.0
+HEDGE_SECONDS_MIN = 0.2
 """A span younger than this is not raced, however slow it looks."""
 
+HEDGE_SECONDS_START = 1.0
+"""Nor one younger than this, as long as nobody knows what is usual."""
+
+ANSWERS_PER_SPAN = 4
+"""The last spans become smaller, but not so small that they would not take some times as long as an answer
+takes to begin: nothing comes over a connection until then."""
+
+ANSWERS_AVERAGED = 8
+
+USUAL_SPANS = 16
+"""So many must have come before that is known."""
+
 HEDGE_FACTOR = 3.0
-"""A span that takes this many times the usual is raced by a second request."""
+"""A span that takes this many times the usual, or at its present rate would from now on, is raced by a second
+request."""
 
 TELL_SECONDS = 1.0
 """A retry that waits longer than this is told of, once for each reason."""
@@ -73,6 +86,10 @@ TELL_SECONDS = 1.0
 EVENT_PATIENCE_SECONDS = 0.5
 HEAR_SECONDS = 0.01
 STEER_SECONDS = 0.1
+STEER_SECONDS_START = 0.02
+"""In the first half second, in which the windows grow from the least to what the line gives."""
+
+START_SECONDS = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +110,15 @@ class Flight:
     def position(self) -> int:
         """The offset of the next byte."""
         return self.reached if self.receiver is None else self.receiver.position
+
+    def is_slow(self, now: float, usual_seconds: float) -> bool:
+        """Whether it lags behind what is usual for a span."""
+        seconds = now - self.started
+        if seconds < max(HEDGE_SECONDS_MIN, usual_seconds):
+            return False
+        patience = HEDGE_FACTOR * usual_seconds
+        came, left = self.position - self.span.start, self.span.end - self.position
+        return seconds >= patience or left * seconds > patience * came
 
     @contextlib.contextmanager
     def into(self, receiver: Receiver) -> Iterator[None]:
@@ -225,7 +251,10 @@ class Transfer:
         self._wake = asyncio.Event()
         self._receivers: list[Receiver] = []
         self._idle: deque[asyncio.Future[tuple[Feed, Flight]]] = deque()
-        self._span_seconds: deque[float] = deque(maxlen=64)
+        # How long answers take to begin, about.
+        self._answer_seconds = 0.0
+        # Seconds and bytes of the last spans.
+        self._came: deque[tuple[float, int]] = deque(maxlen=64)
         self._crowd = Crowd(limits.connections_start, limits.connections_most)
         self._connected = 0
         self._quiet_until: dict[str, float] = {}
@@ -268,11 +297,16 @@ class Transfer:
             self._dispatch()
 
     def remove(self, feed: Feed) -> None:
-        """Do not serve ``feed`` any more, and let its connections go."""
+        """Do not serve ``feed`` any more, and let its connections go; its ``downloaded`` is all that came."""
         if feed in self.feeds:
             self.feeds.remove(feed)
         for flight in feed.flights:
-            flight.abandon()
+            # The engine may have had all of it before the connection's own task heard of its last bytes.
+            if flight.receiver is not None:
+                self._count_poured(feed, flight)
+            # Then it ends by itself, and its connection is good for more.
+            if flight.receiver is None or flight.position < flight.span.end:
+                flight.abandon()
 
     def drop(self, number: int) -> None:
         """Forget an archive of the engine's, with which everybody is done."""
@@ -466,20 +500,28 @@ class Transfer:
         # The span at the frontier is always allowed, or nothing would ever move.
         if feed.cursor >= feed.end or feed.cursor >= frontier + feed.ahead_bytes:
             return None
+        if len(self.feeds) == 1:
+            # Towards the end smaller ones, so that all connections end together.
+            left = (feed.end - feed.cursor) // (2 * self._crowd.level)
+            each = self._flow.rate / self._crowd.level
+            least = int(ANSWERS_PER_SPAN * self._answer_seconds * each)
+            length = min(length, max(left, least, SPAN_BYTES_MIN))
         span = Span(feed.cursor, min(feed.end, feed.cursor + length))
         feed.cursor = span.end
         return span
 
     def _hedge(self) -> tuple[Feed, Flight] | None:
         """A second request for a span that lags where the frontier waits for it."""
-        usual = statistics.median(self._span_seconds) if self._span_seconds else HEDGE_SECONDS_MIN
-        patience = max(HEDGE_SECONDS_MIN, HEDGE_FACTOR * usual)
         now = self._clock()
         for feed in self.feeds:
             if feed.done.done() or feed.is_streamed or not feed.flights:
                 continue
             slow = min(feed.flights, key=lambda flight: flight.position)
-            if slow.hedged or slow.source.path is not None or now - slow.started < patience:
+            if (
+                slow.hedged
+                or slow.source.path is not None
+                or not slow.is_slow(now, self._usual_seconds(slow.span))
+            ):
                 continue
             rest = Span(slow.position, slow.span.end)
             if rest.length <= 0:
@@ -491,6 +533,13 @@ class Transfer:
             except Error:
                 continue
         return None
+
+    def _usual_seconds(self, span: Span) -> float:
+        """How long such a span has taken of late."""
+        if len(self._came) < USUAL_SPANS:
+            return HEDGE_SECONDS_START / HEDGE_FACTOR
+        # Of a shorter one as much longer; of a longer one the same, which may have been mostly round trip.
+        return statistics.median(seconds * max(1.0, span.length / length) for seconds, length in self._came)
 
     async def _fetch(self, feed: Feed, flight: Flight, receiver: Receiver) -> None:
         async def attempt(source: Source) -> None:
@@ -507,7 +556,8 @@ class Transfer:
                     raise
 
         await self.ask(feed.sources, feed.budget, attempt)
-        self._span_seconds.append(self._clock() - flight.started)
+        if flight.span.length > 0:
+            self._came.append((self._clock() - flight.started, flight.span.length))
         for other in feed.flights:
             if other is not flight and self._is_covered(feed, other):
                 other.abandon()
@@ -577,7 +627,9 @@ class Transfer:
     async def _request(
         self, feed: Feed, flight: Flight, source: Source, span: Span, receiver: Receiver
     ) -> None:
+        asked = self._clock()
         async with self.client.get(source, span, vouched=feed.vouched) as answer:
+            self._answer_seconds += (self._clock() - asked - self._answer_seconds) / ANSWERS_AVERAGED
             if answer.total not in {None, feed.total}:
                 raise OriginChanged(f"{source.name} has {answer.total} bytes, the archive has {feed.total}")
             if answer.span is None:
@@ -683,8 +735,10 @@ class Transfer:
 
     async def _steer(self) -> None:
         """Let the windows follow the speed."""
+        started = self._clock()
         while True:
-            await asyncio.sleep(STEER_SECONDS)
+            is_start = self._clock() - started < START_SECONDS
+            await asyncio.sleep(STEER_SECONDS_START if is_start else STEER_SECONDS)
             for feed in self.feeds:
                 for flight in feed.flights:
                     if flight.receiver is not None:
@@ -698,7 +752,7 @@ class Transfer:
     def _set_windows(self) -> None:
         """Share what may be under way between the feeds, by what each has left."""
         most = self.limits.memory_bytes * AHEAD_MEMORY_SHARE
-        wanted = self._flow.rate * AHEAD_SECONDS or AHEAD_BYTES_START
+        wanted = self._flow.rising_rate * AHEAD_SECONDS or AHEAD_BYTES_START
         self._ahead_bytes = max(2.0 * SPAN_BYTES_MIN, min(most, wanted))
         active = [feed for feed in self.feeds if not feed.done.done()]
         left = sum(feed.remaining for feed in active) or 1

@@ -38,6 +38,9 @@ JOURNAL_SECONDS = 0.5
 JOURNAL_MEMORY_SHARE = 1 / 4
 """And the most bytes, as a share of the memory budget: on a fast link half a second is too long."""
 
+CATCH_UP_SECONDS = 0.5
+"""How long a run that ends early takes to do what it can with the bytes that it has."""
+
 SCREEN_SECONDS = 0.1
 """How often counters are read for the screen."""
 
@@ -73,6 +76,11 @@ async def watching(
     loop = asyncio.get_running_loop()
     started = loop.time()
 
+    def last_journal() -> None:
+        # Digests may lie behind what was written: they would ask for all that once more.
+        transfer.engine.catch_up(CATCH_UP_SECONDS)
+        run.save_now()
+
     def show() -> None:
         progress.updated(
             Snapshot(
@@ -106,7 +114,7 @@ async def watching(
     except BaseException:
         await _ended(watcher)
         # Also when the cancellation is repeated: what is verified by now shall stay so.
-        await in_thread(run.save_now)
+        await in_thread(last_journal)
         raise
     else:
         await _ended(watcher)

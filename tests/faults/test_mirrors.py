@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+RACED_BYTES = 128 * 1024
+"""A span that lags is raced by a second request, and comes twice then."""
+
 FAILING = [case for case in CASES if RECOVERS not in case.outcomes and not case.tls and not case.other]
 FROM_THE_MIDDLE = [
     Act(Fault.STATUS, status=404),
@@ -72,7 +75,8 @@ async def test_when_it_fails_in_the_middle_what_it_brought_is_kept(
             await world.transfer(Where([first.url, second.url], folder, bounds, Recorder()), 0)
     world.check_there(folder, 0)
     used = [one for one in first.log if one.asked.number <= MIDDLE and one.is_content]
-    assert second.content_bytes <= world.size(0) - sum(one.body_bytes for one in used) + 64 * 1024
+    brought = sum(one.body_bytes for one in used)
+    assert second.content_bytes <= world.size(0) - brought + RACED_BYTES + 64 * 1024
 
 
 @pytest.mark.parametrize("name", WORLDS)

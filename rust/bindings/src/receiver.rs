@@ -14,6 +14,8 @@ use pyo3::exceptions::{PyBufferError, PyOSError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::tls::TlsSession;
+
 #[pyclass(frozen, module = "fdf256_fast._core")]
 pub(crate) struct Receiver {
     engine: Arc<Engine>,
@@ -51,14 +53,21 @@ impl Receiver {
         self.inner.silent().as_secs_f64()
     }
 
-    fn pour(&self, socket: c_int) -> PyResult<u64> {
+    #[pyo3(signature = (socket, tls=None))]
+    fn pour(&self, socket: c_int, tls: Option<&TlsSession>) -> PyResult<u64> {
         let Some(intake) = self.engine.intake().filter(|_| socket >= 0) else {
             return Err(PyOSError::new_err("no socket can be read here"));
         };
         // SAFETY: the caller's socket is open during this call, which holds the GIL: nobody can close it.
         let borrowed = unsafe { BorrowedFd::borrow_raw(socket) };
         let archive = self.archive.load(Ordering::Relaxed);
-        let number = intake.pour(borrowed, &self.inner, archive, self.end.load(Ordering::Relaxed))?;
+        let number = intake.pour(
+            borrowed,
+            tls.map(TlsSession::session),
+            &self.inner,
+            archive,
+            self.end.load(Ordering::Relaxed),
+        )?;
         self.engine.look();
         Ok(number)
     }

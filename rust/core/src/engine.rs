@@ -47,6 +47,8 @@ const READ_LEAST_BYTES: usize = 24 << 20;
 /// second-level cache all together, and so few that the others have some too.
 const BATCH_MEMBERS: usize = 16;
 const BATCH_BYTES: u64 = 1600 << 10;
+/// How often the last caller looks whether the workers are done.
+const CATCH_UP_POLL: Duration = Duration::from_millis(2);
 /// Read size for archives that are on this machine already.
 const LOCAL_READ_BYTES: usize = 1 << 20;
 
@@ -117,6 +119,8 @@ struct State {
     busy: usize,
     /// One of those that have nothing to do waits for bytes.
     receiving: bool,
+    /// Nothing more is to come: digests do not wait for company any more.
+    is_last: bool,
     closing: bool,
 }
 
@@ -171,6 +175,7 @@ impl Engine {
                 idle: 0,
                 busy: 0,
                 receiving: false,
+                is_last: false,
                 closing: false,
             }),
             work: Condvar::new(),
@@ -350,6 +355,23 @@ impl Engine {
     #[must_use]
     pub fn save(&self, archive: usize) -> String {
         self.shared.lock().archives[archive].save()
+    }
+
+    /// Receives nothing more, and waits until all that was received is done with as far as it can be, at most
+    /// so long: what a last journal then claims need not come again.
+    pub fn catch_up(&self, patience: Duration) {
+        if let Some(intake) = self.shared.intake() {
+            intake.stop_all();
+        }
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        state.is_last = true;
+        while state.has_work() && !self.shared.job.is_cancelled() && Instant::now() < deadline {
+            self.shared.wake_all(state);
+            // Nobody tells of every piece of work, and this happens once.
+            std::thread::sleep(CATCH_UP_POLL);
+            state = self.shared.lock();
+        }
     }
 
     /// Sets the job's flag and wakes whoever waits.
@@ -734,7 +756,7 @@ impl State {
     /// What to do next.  Consumers that must go in order come before members, since they free the window;
     /// they take small helpings only when nothing else is to be done.
     fn next_task(&mut self) -> Option<Task> {
-        let lanes_full = self.lanes_ready();
+        let lanes_full = self.is_last || self.lanes_ready();
         if lanes_full && let Some(task) = self.digest_task() {
             return Some(task);
         }
@@ -811,6 +833,11 @@ impl State {
         self.live().any(|archive| archive.unpacking.is_some())
     }
 
+    /// Whether anybody is at work, or would be.
+    fn has_work(&self) -> bool {
+        self.busy > 0 || !self.complete.is_empty() || self.digest_pending()
+    }
+
     fn digest_pending(&self) -> bool {
         self.live().any(|archive| archive.digest_ready().is_some_and(|ready| ready > 0))
     }
@@ -832,7 +859,11 @@ impl State {
         let mut batch = Vec::new();
         for (_, number) in waiting {
             let archive = &mut self.archives[number];
-            let most = if archive.digest_urgent() { STEP_BYTES } else { shared.unwrap_or(STEP_BYTES) };
+            let most = if self.is_last || archive.digest_urgent() {
+                STEP_BYTES
+            } else {
+                shared.unwrap_or(STEP_BYTES)
+            };
             batch.extend(archive.digest_work(most.min(STEP_BYTES)).map(|work| (number, work)));
         }
         self.digesting += usize::from(!batch.is_empty());

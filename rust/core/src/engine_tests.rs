@@ -369,3 +369,19 @@ fn what_the_disk_has_lost_is_unpacked_again_and_nothing_else() {
         assert_eq!(engine.recheck(&unpacked, None, true).unwrap(), Lost::default());
     }
 }
+
+#[test]
+fn after_catching_up_the_digest_has_all_that_was_unpacked() {
+    let sample = sample(&[30_000; 40], |_| CompressionMethod::Stored);
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(&Job::default(), 2);
+    engine.add(spec(&sample, folder.path(), 1 << 26), None).unwrap();
+    let half = sample.bytes.len() / 2;
+    feed(&engine, &sample, 0..half);
+    engine.catch_up(PATIENCE);
+    let state: serde_json::Value = serde_json::from_str(&engine.save(0)).unwrap();
+    let passed = state["passed"].as_u64().unwrap();
+    // All but the member that the half ends in.
+    assert!(passed > half as u64 - 40_000, "{state}");
+    assert_eq!(state["digest"]["position"].as_u64(), Some(passed));
+}

@@ -19,6 +19,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use crate::slab::{Pool, Writer};
+use crate::tls::Session;
 
 /// The number of `alarm` among those of bodies, which begin at one.
 const ALARM: u64 = 0;
@@ -32,6 +33,8 @@ pub enum End {
     Closed,
     /// The system's error number.
     Broken(i32),
+    /// What came cannot be decrypted.
+    Garbled,
 }
 
 /// All bodies that are being read.
@@ -58,6 +61,8 @@ pub struct Receiver {
 
 struct Body {
     socket: OwnedFd,
+    /// What decrypts it, if it is encrypted.
+    session: Option<Arc<Session>>,
     receiver: Arc<Receiver>,
     archive: usize,
     end: u64,
@@ -126,6 +131,7 @@ impl Intake {
     pub fn pour(
         &self,
         socket: BorrowedFd<'_>,
+        session: Option<Arc<Session>>,
         receiver: &Arc<Receiver>,
         archive: usize,
         end: u64,
@@ -135,6 +141,7 @@ impl Intake {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let body = Arc::new(Body {
             socket,
+            session,
             receiver: Arc::clone(receiver),
             archive,
             end,
@@ -144,7 +151,8 @@ impl Intake {
         locked(&self.bodies).insert(number, Arc::clone(&body));
         self.open.fetch_add(1, Ordering::Release);
         // Last, since a worker may read at once.
-        if let Err(errno) = epoll::add(&self.epoll, &body.socket, EventData::new_u64(number), once()) {
+        let events = body.events();
+        if let Err(errno) = epoll::add(&self.epoll, &body.socket, EventData::new_u64(number), events) {
             self.drop_body(number);
             return Err(errno.into());
         }
@@ -233,7 +241,11 @@ impl Intake {
         }
         let position = body.receiver.position();
         let left = usize::try_from(body.end.saturating_sub(position)).unwrap_or(usize::MAX);
-        let end = match writer.read_from(&body.socket, left) {
+        let data = match &body.session {
+            None => writer.read_from(&body.socket, left),
+            Some(session) => session.read_from(&body.socket, &mut writer, left),
+        };
+        let end = match data {
             Ok(data) if data.is_empty() => Some(End::Closed),
             Ok(data) => {
                 let after = position + data.len() as u64;
@@ -242,13 +254,13 @@ impl Intake {
                 (after == body.end).then_some(End::Complete)
             }
             Err(error) if is_passing(&error) => None,
-            Err(error) => Some(End::Broken(error.raw_os_error().unwrap_or(0))),
+            Err(error) => Some(error.raw_os_error().map_or(End::Garbled, End::Broken)),
         };
         drop(writer);
         match end {
             Some(end) => self.finish(number, end),
             // It may have been stopped meanwhile, and be gone.
-            None => drop(epoll::modify(&self.epoll, &body.socket, EventData::new_u64(number), once())),
+            None => drop(epoll::modify(&self.epoll, &body.socket, EventData::new_u64(number), body.events())),
         }
     }
 
@@ -269,9 +281,17 @@ impl Intake {
     }
 }
 
-/// Readable, told once: nobody else reads it until it is asked for again.
-fn once() -> EventFlags {
-    EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT
+impl Body {
+    /// Readable, told once: nobody else reads it until it is asked for again.
+    fn events(&self) -> EventFlags {
+        let once = EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT;
+        // What the session holds already the socket does not tell of; but it can nearly always be written to.
+        if self.session.as_ref().is_some_and(|session| session.is_pending()) {
+            once | EventFlags::OUT
+        } else {
+            once
+        }
+    }
 }
 
 fn is_passing(error: &io::Error) -> bool {

@@ -30,7 +30,7 @@ impl Set {
 
     fn pour(&self, start: u64, end: u64) -> u64 {
         self.receiver.set_position(start);
-        self.intake.pour(self.ours.as_fd(), &self.receiver, 7, end).unwrap()
+        self.intake.pour(self.ours.as_fd(), None, &self.receiver, 7, end).unwrap()
     }
 
     /// Reads as a worker does until the body has ended.
@@ -102,7 +102,7 @@ fn several_workers_read_many_bodies_and_none_of_them_twice() {
     let receivers: Vec<_> = pairs.iter().map(|_| Arc::new(Receiver::new(&pool))).collect();
     let had: Vec<Mutex<Vec<u8>>> = pairs.iter().map(|_| Mutex::default()).collect();
     for (archive, ((ours, _), receiver)) in pairs.iter().zip(&receivers).enumerate() {
-        intake.pour(ours.as_fd(), receiver, archive, data.len() as u64).unwrap();
+        intake.pour(ours.as_fd(), None, receiver, archive, data.len() as u64).unwrap();
     }
     thread::scope(|scope| {
         for (_, theirs) in &pairs {

@@ -40,6 +40,7 @@ pub mod sums;
 pub mod survey;
 pub mod tar;
 pub mod tar_header;
+pub mod tls;
 pub mod unpack;
 pub mod untar;
 mod untar_local;

@@ -213,6 +213,14 @@ impl Writer {
         Ok(self.commit(length))
     }
 
+    /// Copies `data` to `offset` of the last room, as far as that goes.
+    pub fn put(&mut self, offset: usize, data: &[u8]) {
+        let start = self.mark.saturating_add(offset).min(SLAB_BYTES);
+        let length = data.len().min(SLAB_BYTES - start);
+        // SAFETY: within the slab and above the mark, where only this writer, borrowed here, reads or writes.
+        unsafe { ptr::copy_nonoverlapping(data.as_ptr(), self.slab.start.add(start), length) };
+    }
+
     /// The first `length` bytes of the last room have been written: they are shared from now on.
     pub fn commit(&mut self, length: usize) -> Bytes {
         let start = self.mark;
