@@ -4,13 +4,15 @@
 //! escapes of half a surrogate pair (`\ud800`).  Bytes that are not UTF-8, control characters in strings
 //! and values nested more than [`DEPTH_MAX`] deep are refused.
 
+mod numbers;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use wide::u8x16;
 
-/// Zeros that must follow the text, so that a string can be looked at in whole registers.
-pub const PADDING: usize = 16;
+/// Zeros that must follow the text, so that all of it can be looked at in whole blocks.
+pub const PADDING: usize = numbers::BLOCK_BYTES;
 
 /// About where `json.load` gives up as well (Python's limit is 1000 calls).
 pub const DEPTH_MAX: usize = 1000;
@@ -68,8 +70,9 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over `wanted` if it comes next.
+    #[inline]
     pub fn takes(&mut self, wanted: &[u8]) -> bool {
-        let found = self.padded[self.at..].starts_with(wanted);
+        let found = begins(&self.padded[self.at..], wanted);
         if found {
             self.at += wanted.len();
         }
@@ -99,10 +102,10 @@ impl<'a> Cursor<'a> {
         loop {
             let (stop, not_ascii) = look(self.padded, self.at);
             let length = stop.trailing_zeros();
-            // Shifted out if there is no stop: then all sixteen count.
-            high |= not_ascii & !(u32::MAX << length.min(16));
-            self.at += length.min(16) as usize;
-            if length >= 16 {
+            // Below the stop; all of them if there is none.
+            high |= not_ascii & !stop & stop.wrapping_sub(1);
+            self.at += length as usize;
+            if length == LOOK_BITS {
                 continue;
             }
             match self.peek() {
@@ -146,7 +149,14 @@ impl<'a> Cursor<'a> {
     pub fn value(&mut self) -> Result<(), Fault> {
         self.space();
         match self.peek() {
-            b'{' | b'[' => self.nested(),
+            b'[' => match numbers::length(&self.padded[self.at..]) {
+                Some(length) => {
+                    self.at += length;
+                    Ok(())
+                }
+                None => self.nested(),
+            },
+            b'{' => self.nested(),
             _ => self.scalar(),
         }
     }
@@ -309,18 +319,43 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Which of sixteen bytes may end a run of plain text in a string, and which are not ASCII.
+/// Whether `text` begins with `wanted`.  What stands between two values has 8 to 32 bytes, which its two ends cover:
+/// as calls of `memcmp` they took a tenth of the time.
+#[inline]
+fn begins(text: &[u8], wanted: &[u8]) -> bool {
+    let Some(text) = text.get(..wanted.len()) else { return false };
+    match wanted.len() {
+        8..16 => {
+            text.first_chunk::<8>() == wanted.first_chunk() && text.last_chunk::<8>() == wanted.last_chunk()
+        }
+        16..=32 => {
+            text.first_chunk::<16>() == wanted.first_chunk() && text.last_chunk::<16>() == wanted.last_chunk()
+        }
+        _ => text == wanted,
+    }
+}
+
+/// How many bytes of a string are looked at together: most end within them.  With [`begins`] that took a seventh off
+/// a search's CPU time, against sixteen.
+const LOOK_BITS: u32 = u32::BITS;
+
+/// Which of so many bytes may end a run of plain text in a string, and which are not ASCII.
 #[inline]
 fn look(padded: &[u8], at: usize) -> (u32, u32) {
-    let Some(&sixteen) = padded[at..].first_chunk::<16>() else {
+    let Some(bytes) = padded[at..].first_chunk::<{ LOOK_BITS as usize }>() else {
         // Only behind the text, where zeros are.
         return (1, 0);
     };
-    let chunk = u8x16::new(sixteen);
-    let stop = chunk.simd_eq(u8x16::splat(b'"'))
-        | chunk.simd_eq(u8x16::splat(b'\\'))
-        | chunk.simd_eq(chunk.min(u8x16::splat(0x1f)));
-    (stop.to_bitmask(), chunk.to_bitmask())
+    let (mut stops, mut others) = (0, 0);
+    for (number, &sixteen) in bytes.as_chunks::<16>().0.iter().enumerate() {
+        let chunk = u8x16::new(sixteen);
+        let stop = chunk.simd_eq(u8x16::splat(b'"'))
+            | chunk.simd_eq(u8x16::splat(b'\\'))
+            | chunk.simd_eq(chunk.min(u8x16::splat(0x1f)));
+        stops |= stop.to_bitmask() << (16 * number);
+        others |= chunk.to_bitmask() << (16 * number);
+    }
+    (stops, others)
 }
 
 /// What is open: objects and lists, a bit each.

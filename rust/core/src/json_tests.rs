@@ -95,6 +95,24 @@ proptest! {
     }
 
     #[test]
+    fn lists_of_any_characters_across_blocks(numbers in 0..40_usize, rest in "[0-9.,\\[\\] e-]{0,24}", is_nested: bool) {
+        let row = if is_nested { "[0.5, -12],".repeat(numbers) } else { "10.25, ".repeat(numbers) };
+        agrees(format!("[{row}{rest}]").as_bytes());
+        agrees(format!("[{row}{rest}]]").as_bytes());
+    }
+
+    #[test]
+    fn usual_lists_are_passed_in_blocks(numbers in vec(-1e6..1e6, 1..60), pairs: bool, blank: bool) {
+        let json = if pairs {
+            serde_json::to_string(&numbers.chunks(2).collect::<Vec<_>>()).unwrap()
+        } else {
+            serde_json::to_string(&numbers).unwrap()
+        };
+        let json = if blank { json.replace(',', ", ") } else { json };
+        prop_assert_eq!(numbers::length(&padded(json.as_bytes())), Some(json.len()));
+    }
+
+    #[test]
     fn any_text_is_read_back(text in any::<String>()) {
         let json = serde_json::to_string(&text).unwrap();
         let padded = padded(json.as_bytes());
@@ -124,6 +142,23 @@ fn a_text_cut_off_anywhere_has_its_fault_at_its_end() {
     assert_eq!(check(text), Ok(()));
     for end in 0..text.len() {
         assert_eq!(check(&text[..end]).unwrap_err().at, end, "{:?}", &text[..end]);
+    }
+}
+
+#[test]
+fn what_spoils_a_list_is_seen_at_every_place_in_a_block() {
+    for place in 1..2 * numbers::BLOCK_BYTES {
+        for spoilt in [
+            "01", "00", "1.2.3", "1.", ".5", "-", "1-", "--1", "1 2", "1,,2", "1 ,", "[", "[1]2", "1[2]",
+            "]", "+1",
+        ] {
+            agrees(format!("[{}, {spoilt}, 1]", "1".repeat(place)).as_bytes());
+            agrees(format!("[[{}, {spoilt}], [1]]", "1".repeat(place)).as_bytes());
+            agrees(format!("[0.{}, {spoilt}]", "1".repeat(place)).as_bytes());
+            agrees(format!("[{}{spoilt}]", "1".repeat(place)).as_bytes());
+        }
+        agrees(format!("[1.{}.5]", "1".repeat(place)).as_bytes());
+        agrees(format!("[[{}.5], [[1]], 2]", "1".repeat(place)).as_bytes());
     }
 }
 
