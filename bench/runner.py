@@ -89,8 +89,8 @@ def _run_case(job: Job, case: Case, place: Place, tools: Tools, wanted: Wanted) 
         else:
             left_out[contestant.name] = reason
     with _temporary(place) as folder, tempfile.TemporaryDirectory(prefix="fdf256-home-") as home:
-        touched_bytes = min(_QUICK_ROOM_BYTES if wanted.quick else job.touched_bytes, available_bytes() // 2)
-        bench = _Bench(case, place, folder, Path(home), touched_bytes if job.touched_bytes else 0, wanted.say)
+        most = _QUICK_ROOM_BYTES if wanted.quick else available_bytes() // 2
+        bench = _Bench(case, place, folder, Path(home), min(job.touched_bytes, most), wanted.say)
         runs = _rounds(bench, able, left_out, wanted.runs)
     for name, reason in left_out.items():
         wanted.say(f"  left out: {name}: {reason}")

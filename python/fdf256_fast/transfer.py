@@ -537,7 +537,7 @@ class Transfer:
     def _usual_seconds(self, span: Span) -> float:
         """How long such a span has taken of late."""
         if len(self._came) < USUAL_SPANS:
-            return HEDGE_SECONDS_START / HEDGE_FACTOR
+            return HEDGE_SECONDS_START
         # Of a shorter one as much longer; of a longer one the same, which may have been mostly round trip.
         return statistics.median(seconds * max(1.0, span.length / length) for seconds, length in self._came)
 
