@@ -14,9 +14,6 @@ __all__ = ["Meter", "Pacer"]
 HISTORY_SECONDS = 3.0
 """The present rate is that of this long: longer than a burst, shorter than a person's patience."""
 
-RECENT_SECONDS = 0.25
-"""Some round trips of a distant server, between which nothing may come."""
-
 TICK_SECONDS = 0.02
 
 
@@ -41,21 +38,13 @@ class Meter:
     @property
     def rate(self) -> float:
         """Bytes per second over the last seconds, 0 while it is too early to tell."""
-        return self._over(HISTORY_SECONDS)
-
-    @property
-    def rising_rate(self) -> float:
-        """The same, or that of the last moments where it is higher: at the start it still grows."""
-        return max(self.rate, self._over(RECENT_SECONDS))
-
-    def _over(self, history_seconds: float) -> float:
         now = self._clock()
         since, count = self._ticks[0]
         for when, total in self._ticks:
-            if now - when <= history_seconds:
+            if now - when <= HISTORY_SECONDS:
                 break
             since, count = when, total
-        seconds = min(now - since, history_seconds)
+        seconds = min(now - since, HISTORY_SECONDS)
         return (self.total - count) / seconds if seconds >= TICK_SECONDS else 0.0
 
 

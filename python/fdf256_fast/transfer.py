@@ -55,8 +55,8 @@ With the journal's half second it stays below the two seconds that the design pr
 AHEAD_MEMORY_SHARE = 0.375
 """Of the memory budget; the rest is for members and pieces that a worker is at."""
 
-AHEAD_BYTES_START = 4 * 1024 * 1024
-"""Until the rate is known: four seconds of a slow line, a tenth of a second of a fast one."""
+AHEAD_BYTES_START = 2 * 1024 * 1024
+"""Until the rate is known: two seconds of a slow line, a twentieth of a second of a fast one."""
 
 AGAIN_BYTES_MIN = 256 * 1024
 """Spans of single members are not cut below this: most members are smaller, and half of one is of no use."""
@@ -752,7 +752,7 @@ class Transfer:
     def _set_windows(self) -> None:
         """Share what may be under way between the feeds, by what each has left."""
         most = self.limits.memory_bytes * AHEAD_MEMORY_SHARE
-        wanted = self._flow.rising_rate * AHEAD_SECONDS or AHEAD_BYTES_START
+        wanted = self._flow.rate * AHEAD_SECONDS or AHEAD_BYTES_START
         self._ahead_bytes = max(2.0 * SPAN_BYTES_MIN, min(most, wanted))
         active = [feed for feed in self.feeds if not feed.done.done()]
         left = sum(feed.remaining for feed in active) or 1

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-RACED_BYTES = 128 * 1024
+RACED_BYTES = 64 * 1024
 """A span that lags is raced by a second request, and comes twice then."""
 
 FAILING = [case for case in CASES if RECOVERS not in case.outcomes and not case.tls and not case.other]

@@ -366,11 +366,15 @@ impl Engine {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         state.is_last = true;
-        while state.has_work() && !self.shared.job.is_cancelled() && Instant::now() < deadline {
+        loop {
             self.shared.wake_all(state);
-            // Nobody tells of every piece of work, and this happens once.
+            // Nobody tells of every piece of work, and this happens once.  Before the first look, too: what a worker
+            // has just read it takes up meanwhile.
             std::thread::sleep(CATCH_UP_POLL);
             state = self.shared.lock();
+            if !state.has_work() || self.shared.job.is_cancelled() || Instant::now() >= deadline {
+                return;
+            }
         }
     }
 
