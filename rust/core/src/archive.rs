@@ -411,7 +411,8 @@ impl Archive {
     }
 
     pub fn digest_work(&mut self, most: u64) -> Option<Work<Hasher>> {
-        let limit = self.digest_limit();
+        // Where the digest fell behind, much is ready at once; without this its marks would be as far apart.
+        let limit = self.digest_limit().min(self.next_mark());
         let window = &self.window;
         let digest = self.digest.as_mut().filter(|digest| !digest.busy)?;
         let end = digest.reachable(window, limit, 1, most, self.total)?;

@@ -191,15 +191,22 @@ impl Archive {
     pub(super) fn mark(&mut self) {
         let (Some(digest), Some(_)) = (&self.digest, &self.file) else { return };
         self.marks.retain(|mark| mark.position <= digest.position);
+        if digest.position >= self.next_mark() {
+            let digest = Mark { position: digest.position, digest: digest.inner.clone().finish() };
+            self.marks.push(digest);
+        }
+    }
+
+    /// Where the next mark is due; only a part file has them.
+    pub(super) fn next_mark(&self) -> u64 {
+        if self.file.is_none() {
+            return u64::MAX;
+        }
         let apart = match self.total {
             UNKNOWN_BYTES => MARK_UNKNOWN_BYTES,
             total => (total / MARKS).max(MARK_LEAST_BYTES),
         };
-        let last = self.marks.last().map_or(0, |mark| mark.position);
-        if digest.position - last >= apart {
-            let digest = Mark { position: digest.position, digest: digest.inner.clone().finish() };
-            self.marks.push(digest);
-        }
+        self.marks.last().map_or(0, |mark| mark.position) + apart
     }
 
     /// Notes a place to go back to, now and then.
