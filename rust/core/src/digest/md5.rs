@@ -4,16 +4,20 @@
 //! come back, and one stream of MD5 is bound by the latency of its 64 dependent steps, so archives that
 //! arrive side by side cost little more than one when they share the registers.
 //!
-//! Cycles for one block of each stream, on a Sapphire Rapids core (`examples/kernels.rs` prints rates):
+//! Cycles for one block of each stream (`examples/kernels.rs` prints rates):
 //!
-//! | streams        |   1 |   4 |   8 |  16 |
-//! |----------------|----:|----:|----:|----:|
-//! | plain words    | 290 |     |     |     |
-//! | SSE2           |     | 475 | 550 |     |
-//! | AVX2           |     | 395 | 400 | 670 |
-//! | AVX-512        | 255 | 255 | 257 | 295 |
+//! | streams                      |   1 |   2 |   3 |   4 |   8 |  16 |
+//! |------------------------------|----:|----:|----:|----:|----:|----:|
+//! | Sapphire Rapids, plain words | 290 |     |     |     |     |     |
+//! | SSE2                         |     |     |     | 475 | 550 |     |
+//! | AVX2                         |     |     |     | 395 | 400 | 670 |
+//! | AVX-512                      | 255 | 255 | 255 | 255 | 257 | 295 |
+//! | Zen 5, plain words           | 300 | 300 |     |     |     |     |
+//! | AVX-512                      | 510 | 510 | 510 | 515 | 515 | 525 |
+//! | by turns in both             |     |     | 375 | 420 |     |     |
 //!
-//! OpenSSL's assembly takes 325 for its one.
+//! OpenSSL's assembly takes 325 for its one.  On Zen 5 a step of a vector register takes twice as long as one of
+//! words, and a core has room for both at once.
 
 #![expect(
     clippy::inline_always,
@@ -28,7 +32,7 @@ pub(super) use x86::Zmm;
 
 use std::hint::black_box;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{array, slice};
 
 use wide::u32x4;
@@ -59,7 +63,7 @@ impl Compression for Md5Compression {
     const INITIAL: State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
     fn compress(state: &mut State, blocks: &[Block]) {
-        single()(state, blocks);
+        (machine().single)(state, blocks);
     }
 
     fn kernels() -> &'static [Kernel<State>] {
@@ -76,12 +80,16 @@ pub(super) struct Kernels {
     pub(super) several: &'static [Kernel<State>],
 }
 
-/// What runs everywhere.  Two registers of four words cost hardly more time than one: each waits for its own
-/// results most of the time.
+/// Two streams in plain words cost hardly more time than one: each waits for its own results most of the time.
+const PAIR: Kernel<State> =
+    Kernel { lanes: 2, least: 2, run: |states, inputs| compress_lanes::<2, Pair<u32>>(states, inputs) };
+
+/// What runs everywhere; for two registers of four words holds what is said of [`PAIR`].
 static PORTABLE: Kernels = Kernels {
     single: compress,
     several: &[
-        Kernel { lanes: 4, least: 2, run: |states, inputs| compress_lanes::<4, u32x4>(states, inputs) },
+        PAIR,
+        Kernel { lanes: 4, least: 3, run: |states, inputs| compress_lanes::<4, u32x4>(states, inputs) },
         Kernel { lanes: 8, least: 5, run: |states, inputs| compress_lanes::<8, Pair<u32x4>>(states, inputs) },
     ],
 };
@@ -91,22 +99,15 @@ fn machine() -> &'static Kernels {
     MACHINE.get_or_init(|| available().first().copied().unwrap_or(&PORTABLE))
 }
 
-/// The best of all for one stream, as a trial of some 10 µs each tells at the first call: where a step of a vector
-/// register takes two cycles, as on Zen 5, plain words are ahead of AVX-512; on Sapphire Rapids it is the other way.
-fn single() -> fn(&mut State, &[Block]) {
-    static SINGLE: OnceLock<fn(&mut State, &[Block])> = OnceLock::new();
-    *SINGLE.get_or_init(|| {
-        let blocks = [[0; BLOCK_BYTES]; TRIAL_BLOCKS];
-        let trial = |kernels: &&Kernels| {
-            let once = || {
-                let started = Instant::now();
-                (kernels.single)(&mut black_box(Md5Compression::INITIAL), black_box(&blocks));
-                started.elapsed()
-            };
-            (0..TRIALS).map(|_| once()).min()
-        };
-        available().into_iter().min_by_key(trial).map_or(PORTABLE.single, |kernels| kernels.single)
-    })
+/// The least time of some that a kernel for one stream needs for a few blocks: some 10 µs.
+fn trial(single: fn(&mut State, &[Block])) -> Duration {
+    let blocks = [[0; BLOCK_BYTES]; TRIAL_BLOCKS];
+    let once = |_| {
+        let started = Instant::now();
+        single(&mut black_box(Md5Compression::INITIAL), black_box(&blocks));
+        started.elapsed()
+    };
+    (0..TRIALS).map(once).min().unwrap_or(Duration::MAX)
 }
 
 /// All kernels that this machine can run, best first.
@@ -184,11 +185,7 @@ fn compress_lanes<const LANES: usize, V: Vector<LANES>>(states: &mut [State], in
             let Some(block) = blocks.next() else { break 'blocks };
             *row = block;
         }
-        let [a, b, c, d] = V::transposed::<0>(&rows);
-        let [e, f, g, h] = V::transposed::<16>(&rows);
-        let [i, j, k, l] = V::transposed::<32>(&rows);
-        let [m, n, o, p] = V::transposed::<48>(&rows);
-        rounds(&mut sums, &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]);
+        rounds(&mut sums, &V::block(&rows));
     }
     let words = sums.map(V::to_lanes);
     for (lane, state) in states.iter_mut().enumerate() {
@@ -203,7 +200,8 @@ fn compress_lanes<const LANES: usize, V: Vector<LANES>>(states: &mut [State], in
 pub(super) trait Word: Copy {
     fn constant(value: u32) -> Self;
     /// The same value, as one that the compiler knows nothing of.  In a sum it would add the constant last of
-    /// all, where the next step waits for it: five cycles a step instead of four.
+    /// all, where the next step waits for it: five cycles a step instead of four.  The compiler keeps the order of
+    /// these, and so the steps of two chains side by side, which it would put one after the other.
     fn settled(self) -> Self;
     fn plus(self, other: Self) -> Self;
     fn and(self, other: Self) -> Self;
@@ -238,6 +236,16 @@ pub(super) trait Vector<const LANES: usize>: Word {
     fn to_lanes(self) -> [u32; LANES];
     /// The four words from byte `AT` on of each block, as four vectors.
     fn transposed<const AT: usize>(blocks: &[&Block; LANES]) -> [Self; 4];
+
+    /// All 16 words of each block.
+    #[inline(always)]
+    fn block(blocks: &[&Block; LANES]) -> [Self; 16] {
+        let [a, b, c, d] = Self::transposed::<0>(blocks);
+        let [e, f, g, h] = Self::transposed::<16>(blocks);
+        let [i, j, k, l] = Self::transposed::<32>(blocks);
+        let [m, n, o, p] = Self::transposed::<48>(blocks);
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
 }
 
 impl Word for u32 {
@@ -328,7 +336,7 @@ impl Vector<4> for u32x4 {
     }
 }
 
-/// Two vectors whose steps are interleaved: one has its result while the other waits.
+/// Two of a kind whose steps are interleaved: one has its result while the other waits.
 #[derive(Clone, Copy)]
 struct Pair<V>(V, V);
 
@@ -394,40 +402,163 @@ macro_rules! pair_of_vectors {
         }
     };
 }
+impl Vector<2> for Pair<u32> {
+    #[inline(always)]
+    fn from_lanes([first, second]: [u32; 2]) -> Self {
+        Self(first, second)
+    }
+    #[inline(always)]
+    fn to_lanes(self) -> [u32; 2] {
+        [self.0, self.1]
+    }
+    #[inline(always)]
+    fn transposed<const AT: usize>(blocks: &[&Block; 2]) -> [Self; 4] {
+        array::from_fn(|word| Self(word_of(blocks[0], AT / 4 + word), word_of(blocks[1], AT / 4 + word)))
+    }
+}
+
 pair_of_vectors!(4, 8);
 #[cfg(target_arch = "x86_64")]
 pair_of_vectors!(8, 16);
 
+/// Calls a macro with the numbers of all 64 steps.
+macro_rules! steps {
+    ($step:ident) => {
+        steps!($step 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+        steps!($step 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63);
+    };
+    ($step:ident $($number:literal)+) => { $($step!($number);)+ };
+}
+
 /// The 64 steps of RFC 1321, 3.4, over one block (or one block per lane).
 #[inline(always)]
 fn rounds<W: Word>(state: &mut [W; 4], m: &[W; 16]) {
-    let [mut a, mut b, mut c, mut d] = *state;
+    let before = *state;
+    macro_rules! one {
+        ($number:literal) => {
+            step::<W, $number>(state, m)
+        };
+    }
+    steps!(one);
+    *state = array::from_fn(|word| before[word].plus(state[word]));
+}
+
+/// As [`rounds`], over one block of `slow` while two blocks of `fast` go by: a core has both under way at once.
+#[inline(always)]
+fn rounds_of_both<F: Word, S: Word>(fast: &mut [F; 4], m: [&[F; 16]; 2], slow: &mut [S; 4], n: &[S; 16]) {
+    let (mut fast_before, slow_before) = (*fast, *slow);
+    macro_rules! one_and_two {
+        ($number:literal) => {
+            step::<S, $number>(slow, n);
+            step::<F, { 2 * $number % 64 }>(fast, m[$number / 32]);
+            step::<F, { (2 * $number + 1) % 64 }>(fast, m[$number / 32]);
+            if $number % 32 == 31 {
+                for (word, before) in fast.iter_mut().zip(&mut fast_before) {
+                    *word = word.plus(*before);
+                    *before = *word;
+                }
+            }
+        };
+    }
+    steps!(one_and_two);
+    *slow = array::from_fn(|word| slow_before[word].plus(slow[word]));
+}
+
+/// One step of the 64.  The words change places each time, and after four are where they were.
+#[inline(always)]
+fn step<W: Word, const NUMBER: usize>(state: &mut [W; 4], m: &[W; 16]) {
+    let [a, b, c, d] = *state;
+    let (first, stride) = [(0, 1), (1, 5), (5, 3), (0, 7)][NUMBER / 16];
     // The newest word comes last in each sum: what does not depend on it is ready when it arrives.
-    macro_rules! step {
-        ($mix:ident, $a:ident, $b:ident, $c:ident, $d:ident, $word:expr, $constant:expr, $rotate:literal) => {
-            let early = $a.plus(m[$word]).plus(W::constant(K[$constant])).settled();
-            $a = early.$mix($b, $c, $d).rotate_left::<$rotate, { 32 - $rotate }>().plus($b);
-        };
+    let early = a.plus(m[(first + stride * NUMBER) % 16]).plus(W::constant(K[NUMBER])).settled();
+    let mixed = match NUMBER / 16 {
+        0 => early.plus_choice(b, c, d),
+        1 => early.plus_choice_by_third(b, c, d),
+        2 => early.plus_parity(b, c, d),
+        _ => early.plus_implication(b, c, d),
+    };
+    let rotated = match (NUMBER / 16, NUMBER % 4) {
+        (0, 0) => mixed.rotate_left::<7, 25>(),
+        (0, 1) => mixed.rotate_left::<12, 20>(),
+        (0, 2) => mixed.rotate_left::<17, 15>(),
+        (0, _) => mixed.rotate_left::<22, 10>(),
+        (1, 0) => mixed.rotate_left::<5, 27>(),
+        (1, 1) => mixed.rotate_left::<9, 23>(),
+        (1, 2) => mixed.rotate_left::<14, 18>(),
+        (1, _) => mixed.rotate_left::<20, 12>(),
+        (2, 0) => mixed.rotate_left::<4, 28>(),
+        (2, 1) => mixed.rotate_left::<11, 21>(),
+        (2, 2) => mixed.rotate_left::<16, 16>(),
+        (2, _) => mixed.rotate_left::<23, 9>(),
+        (_, 0) => mixed.rotate_left::<6, 26>(),
+        (_, 1) => mixed.rotate_left::<10, 22>(),
+        (_, 2) => mixed.rotate_left::<15, 17>(),
+        (_, _) => mixed.rotate_left::<21, 11>(),
+    };
+    *state = [d, rotated.plus(b), b, c];
+}
+
+/// Which streams are in plain words, with two blocks each, and which in lanes, with one.
+struct Turn {
+    words: [usize; 2],
+    lanes: [usize; 2],
+}
+
+/// After all turns each of three streams has had five blocks, and each of four has had three.
+const THREE: [Turn; 3] = [
+    Turn { words: [0, 1], lanes: [2, 2] },
+    Turn { words: [1, 2], lanes: [0, 0] },
+    Turn { words: [2, 0], lanes: [1, 1] },
+];
+const FOUR: [Turn; 2] = [Turn { words: [0, 1], lanes: [2, 3] }, Turn { words: [2, 3], lanes: [0, 1] }];
+
+/// A kernel for three or four streams, each by turns in plain words and in the lanes of `V`, whose step takes about
+/// twice as long.
+#[inline(always)]
+fn compress_by_turns<V: Vector<4>>(states: &mut [State], inputs: &[&[Block]]) {
+    let (turns, parts): (&[Turn], usize) = match inputs.len() {
+        3 => (&THREE, 5),
+        4 => (&FOUR, 3),
+        _ => (&[], 1),
+    };
+    let blocks = inputs[0].len() / parts;
+    let mut done = [0; 4];
+    for turn in turns {
+        let in_words = turn.words.map(|stream| &inputs[stream][done[stream]..][..2 * blocks]);
+        let in_lanes = turn.lanes.map(|stream| &inputs[stream][done[stream]..][..blocks]);
+        compress_both::<V>(states, turn, in_words, in_lanes);
+        for (stream, done) in done.iter_mut().enumerate() {
+            *done += if turn.words.contains(&stream) { 2 * blocks } else { blocks };
+        }
     }
-    macro_rules! round {
-        ($mix:ident, $base:literal, $first:literal, $stride:literal, $r0:literal, $r1:literal, $r2:literal, $r3:literal) => {
-            round!(@four $mix, $base, $first, $stride, 0, $r0, $r1, $r2, $r3);
-            round!(@four $mix, $base, $first, $stride, 4, $r0, $r1, $r2, $r3);
-            round!(@four $mix, $base, $first, $stride, 8, $r0, $r1, $r2, $r3);
-            round!(@four $mix, $base, $first, $stride, 12, $r0, $r1, $r2, $r3);
-        };
-        (@four $mix:ident, $base:literal, $first:literal, $stride:literal, $i:literal, $r0:literal, $r1:literal, $r2:literal, $r3:literal) => {
-            step!($mix, a, b, c, d, ($first + $stride * $i) % 16, $base + $i, $r0);
-            step!($mix, d, a, b, c, ($first + $stride * ($i + 1)) % 16, $base + $i + 1, $r1);
-            step!($mix, c, d, a, b, ($first + $stride * ($i + 2)) % 16, $base + $i + 2, $r2);
-            step!($mix, b, c, d, a, ($first + $stride * ($i + 3)) % 16, $base + $i + 3, $r3);
-        };
+    let mut rest = [&[][..]; 4];
+    for ((rest, input), done) in rest.iter_mut().zip(inputs).zip(done) {
+        *rest = &input[done..];
     }
-    round!(plus_choice, 0, 0, 1, 7, 12, 17, 22);
-    round!(plus_choice_by_third, 16, 1, 5, 5, 9, 14, 20);
-    round!(plus_parity, 32, 5, 3, 4, 11, 16, 23);
-    round!(plus_implication, 48, 0, 7, 6, 10, 15, 21);
-    *state = [state[0].plus(a), state[1].plus(b), state[2].plus(c), state[3].plus(d)];
+    compress_lanes::<4, V>(states, &rest[..inputs.len()]);
+}
+
+#[inline(always)]
+fn compress_both<V: Vector<4>>(
+    states: &mut [State],
+    turn: &Turn,
+    in_words: [&[Block]; 2],
+    in_lanes: [&[Block]; 2],
+) {
+    let ([a, b], [c, d]) = (turn.words, turn.lanes);
+    let mut words: [Pair<u32>; 4] = array::from_fn(|word| Pair(states[a][word], states[b][word]));
+    // The other two lanes repeat these, and nobody reads them.
+    let mut lanes: [V; 4] =
+        array::from_fn(|word| V::from_lanes([c, d, c, d].map(|stream| states[stream][word])));
+    let (first, second) = (in_words[0].as_chunks::<2>().0, in_words[1].as_chunks::<2>().0);
+    for (((a, b), c), d) in first.iter().zip(second).zip(in_lanes[0]).zip(in_lanes[1]) {
+        let m = [0, 1]
+            .map(|block| array::from_fn(|word| Pair(word_of(&a[block], word), word_of(&b[block], word))));
+        rounds_of_both(&mut words, [&m[0], &m[1]], &mut lanes, &V::block(&[c, d, c, d]));
+    }
+    let lanes = lanes.map(V::to_lanes);
+    (states[a], states[b]) = (words.map(|word| word.0), words.map(|word| word.1));
+    (states[c], states[d]) = (lanes.map(|word| word[0]), lanes.map(|word| word[1]));
 }
 
 #[cfg(test)]
@@ -495,7 +626,7 @@ mod tests {
 
     #[test]
     fn every_kernel_of_this_machine_agrees_with_the_plain_one() {
-        for blocks in [0, 1, 2, 7] {
+        for blocks in [0, 1, 2, 7, 32] {
             let inputs = inputs(blocks);
             let inputs: Vec<&[Block]> = inputs.iter().map(Vec::as_slice).collect();
             let begin: Vec<State> =

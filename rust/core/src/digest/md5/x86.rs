@@ -1,7 +1,7 @@
 //! Kernels for AVX2, and for AVX-512 with its VL extension.
 //!
-//! With AVX-512 a step takes the four cycles that its four dependent instructions take (ternary logic, sum,
-//! rotation, sum), in registers of any width: 16 streams cost little more time than one.
+//! With AVX-512 a step takes as long as its four dependent instructions (ternary logic, sum, rotation, sum), one
+//! cycle each or on Zen 5 two, in registers of any width: 16 streams cost little more time than one.
 #![expect(unsafe_code, reason = "SIMD beyond SSE2, chosen at run time; the rates are in the parent module")]
 
 use std::arch::asm;
@@ -18,11 +18,14 @@ use std::arch::x86_64::{
 };
 
 use super::super::blocks::{Block, Kernel};
-use super::{Kernels, Pair, State, Vector, Word, compress, compress_lanes, rounds, word_of};
+use super::{
+    Kernels, PAIR, Pair, State, Vector, Word, compress, compress_by_turns, compress_lanes, rounds, trial,
+    word_of,
+};
 
 static AVX512: Kernels = Kernels {
     single: |state, blocks| {
-        // SAFETY: `available` lists these kernels only where the processor has both extensions.
+        // SAFETY: `available` lists these kernels only where the processor has all three extensions.
         unsafe { avx512_single(state, blocks) }
     },
     several: &[
@@ -34,31 +37,53 @@ static AVX512: Kernels = Kernels {
                 unsafe { avx512_4(states, inputs) }
             },
         },
-        Kernel {
-            lanes: 8,
-            least: 5,
-            run: |states, inputs| {
-                // SAFETY: as above.
-                unsafe { avx512_8(states, inputs) }
-            },
-        },
-        Kernel {
-            lanes: 16,
-            least: 9,
-            run: |states, inputs| {
-                // SAFETY: as above.
-                unsafe { avx512_16(states, inputs) }
-            },
-        },
+        AVX512_8,
+        AVX512_16,
     ],
+};
+
+/// For processors where a step of a vector register takes twice as long as one of plain words.
+static AVX512_AND_WORDS: Kernels = Kernels {
+    single: compress,
+    several: &[
+        PAIR,
+        Kernel {
+            lanes: 4,
+            least: 3,
+            run: |states, inputs| {
+                // SAFETY: as above.
+                unsafe { avx512_by_turns(states, inputs) }
+            },
+        },
+        AVX512_8,
+        AVX512_16,
+    ],
+};
+
+const AVX512_8: Kernel<State> = Kernel {
+    lanes: 8,
+    least: 5,
+    run: |states, inputs| {
+        // SAFETY: as above.
+        unsafe { avx512_8(states, inputs) }
+    },
+};
+const AVX512_16: Kernel<State> = Kernel {
+    lanes: 16,
+    least: 9,
+    run: |states, inputs| {
+        // SAFETY: as above.
+        unsafe { avx512_16(states, inputs) }
+    },
 };
 
 static AVX2: Kernels = Kernels {
     single: compress,
     several: &[
+        PAIR,
         Kernel {
             lanes: 4,
-            least: 2,
+            least: 3,
             run: |states, inputs| {
                 // SAFETY: as below.
                 unsafe { avx2_4(states, inputs) }
@@ -86,16 +111,21 @@ static AVX2: Kernels = Kernels {
 static SSE2: Kernels = Kernels {
     single: compress,
     several: &[
-        Kernel { lanes: 4, least: 2, run: |states, inputs| compress_lanes::<4, Sse2>(states, inputs) },
+        PAIR,
+        Kernel { lanes: 4, least: 3, run: |states, inputs| compress_lanes::<4, Sse2>(states, inputs) },
         Kernel { lanes: 8, least: 5, run: |states, inputs| compress_lanes::<8, Pair<Sse2>>(states, inputs) },
     ],
 };
 
-/// What this processor can run, best first.
+/// What this processor can run, best first; of those of AVX-512, as a trial tells.
 pub(super) fn available() -> Vec<&'static Kernels> {
     let mut all = Vec::new();
-    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-        all.push(&AVX512);
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("bmi1")
+    {
+        all.extend([&AVX512, &AVX512_AND_WORDS]);
+        all.sort_by_cached_key(|kernels| trial(kernels.single));
     }
     if is_x86_feature_detected!("avx2") {
         all.push(&AVX2);
@@ -116,6 +146,11 @@ fn avx512_single(state: &mut State, blocks: &[Block]) {
 #[target_feature(enable = "avx512f,avx512vl")]
 fn avx512_4(states: &mut [State], inputs: &[&[Block]]) {
     compress_lanes::<4, Xmm>(states, inputs);
+}
+
+#[target_feature(enable = "avx512f,avx512vl,bmi1")]
+fn avx512_by_turns(states: &mut [State], inputs: &[&[Block]]) {
+    compress_by_turns::<Xmm>(states, inputs);
 }
 
 #[target_feature(enable = "avx512f,avx512vl")]
@@ -305,8 +340,9 @@ macro_rules! settled {
         #[inline]
         $(#[target_feature(enable = $feature)])?
         pub(super) fn $name(mut word: $type) -> $type {
+            // Not `pure`: what is not keeps its order.
             // SAFETY: no instruction at all.
-            unsafe { asm!($template, inout($class) word, options(pure, nomem, nostack, preserves_flags)) };
+            unsafe { asm!($template, inout($class) word, options(nomem, nostack, preserves_flags)) };
             word
         }
     };
