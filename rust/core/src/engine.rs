@@ -46,7 +46,7 @@ const READ_LEAST_BYTES: usize = 24 << 20;
 /// Members that a worker takes at once: enough for their SHA-256s to keep each other company, in a core's
 /// second-level cache all together, and so few that the others have some too.
 const BATCH_MEMBERS: usize = 16;
-const BATCH_BYTES: u64 = 1600 << 10;
+const BATCH_BYTES: u64 = 2600 << 10;
 /// How often the last caller looks whether the workers are done.
 const CATCH_UP_POLL: Duration = Duration::from_millis(2);
 /// Read size for archives that are on this machine already.
