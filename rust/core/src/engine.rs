@@ -775,7 +775,9 @@ impl State {
             return Some(task);
         }
         self.in_order_task(STEP_LEAST_BYTES)
-            .or_else(|| if is_patient && self.complete.len() < BATCH_MEMBERS { None } else { self.member_task() })
+            .or_else(|| {
+                if is_patient && self.complete.len() < BATCH_MEMBERS { None } else { self.member_task() }
+            })
             .or_else(|| self.in_order_task(1))
             .or_else(|| {
                 let waits = self.digests_wait() || self.last_digest.elapsed() < LANE_PATIENCE;

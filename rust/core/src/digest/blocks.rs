@@ -23,12 +23,38 @@ pub(super) trait Compression {
     fn kernels() -> &'static [Kernel<Self::State>];
 }
 
-/// Adds to each state the blocks of the same index, at most `lanes` of them, all with equally many blocks.
+/// Takes up to `lanes` streams.
 pub(super) struct Kernel<S> {
     pub lanes: usize,
     /// With fewer streams than this the kernel before is better, or none.
     pub least: usize,
-    pub run: fn(&mut [S], &[&[Block]]),
+    pub run: Run<S>,
+}
+
+pub(super) enum Run<S> {
+    /// Adds to each state the blocks of the same index, all with equally many.
+    Evenly(fn(&mut [S], &[&[Block]])),
+    /// Adds to each state blocks of the same index, more of those that have more to come, and takes them away; at
+    /// least one of each four.
+    ByLength(fn(&mut [S], &mut [Input<'_>])),
+}
+
+/// Blocks of one stream that lie side by side, one at least, and how many come after these.
+pub(super) struct Input<'a> {
+    pub blocks: &'a [Block],
+    pub more: usize,
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn to_come(&self) -> usize {
+        self.blocks.len() + self.more
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> &'a [Block] {
+        let (taken, rest) = self.blocks.split_at(count);
+        self.blocks = rest;
+        taken
+    }
 }
 
 /// One stream; `length` in bytes, `buffer` holds the `length % 64` bytes that are not compressed yet.
@@ -159,6 +185,20 @@ impl<'a, C: Compression> Lane<'a, C> {
         }
     }
 
+    /// What `whole_blocks` counts.
+    fn input(&self) -> Input<'a> {
+        let more = self.slices.as_slice().iter().map(|slice| slice.len() / BLOCK_BYTES).sum();
+        Input { blocks: self.slice.as_chunks().0, more }
+    }
+
+    /// The next blocks, for somebody who adds them to the state.
+    fn take_blocks(&mut self, count: usize) -> &'a [Block] {
+        let (head, rest) = self.slice.split_at(count * BLOCK_BYTES);
+        self.slice = rest;
+        self.stream.length += head.len() as u64;
+        head.as_chunks().0
+    }
+
     fn update_alone(&mut self) {
         self.stream.update(std::mem::take(&mut self.slice));
         for slice in self.slices.by_ref() {
@@ -189,28 +229,43 @@ pub(super) fn update_lanes<C: Compression>(mut waiting: Vec<Lane<'_, C>>) {
     }
 }
 
-/// Adds to all lanes as many blocks as the one with the fewest has.
+/// Adds to all lanes what they have in one slice, until one of them needs its next slice.
 fn update_abreast<C: Compression>(group: &mut [Lane<'_, C>]) {
-    let blocks = group.iter_mut().map(Lane::whole_blocks).min().unwrap_or(0);
+    let count = group.len();
+    match C::kernels().iter().rfind(|kernel| kernel.least <= count) {
+        Some(Kernel { run: Run::ByLength(run), .. }) => update_by_length(group, *run),
+        Some(Kernel { run: Run::Evenly(run), lanes, .. }) => {
+            let blocks = group.iter_mut().map(Lane::whole_blocks).min().unwrap_or(0);
+            group.chunks_mut(*lanes).for_each(|some| update_evenly(some, blocks, *run));
+        }
+        None => group.iter_mut().for_each(Lane::update_alone),
+    }
+}
+
+fn update_evenly<C: Compression>(
+    group: &mut [Lane<'_, C>],
+    blocks: usize,
+    run: fn(&mut [C::State], &[&[Block]]),
+) {
     let mut states = [C::INITIAL; MOST_LANES];
     let mut inputs: [&[Block]; MOST_LANES] = [&[]; MOST_LANES];
     for ((lane, state), input) in group.iter_mut().zip(&mut states).zip(&mut inputs) {
-        let (head, rest) = lane.slice.split_at(blocks * BLOCK_BYTES);
         *state = lane.stream.state;
-        *input = head.as_chunks().0;
-        lane.slice = rest;
+        *input = lane.take_blocks(blocks);
     }
-    let count = group.len();
-    let (states_in_use, inputs) = (&mut states[..count], &inputs[..count]);
-    match C::kernels().iter().rfind(|kernel| kernel.least <= count) {
-        Some(kernel) => {
-            let some = states_in_use.chunks_mut(kernel.lanes).zip(inputs.chunks(kernel.lanes));
-            some.for_each(|(states, inputs)| (kernel.run)(states, inputs));
-        }
-        None => states_in_use.iter_mut().zip(inputs).for_each(|(state, input)| C::compress(state, input)),
-    }
+    run(&mut states[..group.len()], &inputs[..group.len()]);
     for (lane, state) in group.iter_mut().zip(states) {
         lane.stream.state = state;
-        lane.stream.length += (blocks * BLOCK_BYTES) as u64;
+    }
+}
+
+fn update_by_length<C: Compression>(group: &mut [Lane<'_, C>], run: fn(&mut [C::State], &mut [Input<'_>])) {
+    let mut states: Vec<_> = group.iter().map(|lane| lane.stream.state).collect();
+    let mut inputs: Vec<_> = group.iter().map(Lane::input).collect();
+    run(&mut states, &mut inputs);
+    let rest: Vec<_> = inputs.iter().map(|input| input.blocks.len()).collect();
+    for ((lane, state), rest) in group.iter_mut().zip(states).zip(rest) {
+        lane.take_blocks(lane.slice.len() / BLOCK_BYTES - rest);
+        lane.stream.state = state;
     }
 }

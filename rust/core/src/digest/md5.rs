@@ -30,6 +30,7 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::Zmm;
 
+use std::cmp::Reverse;
 use std::hint::black_box;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ use std::{array, slice};
 
 use wide::u32x4;
 
-use super::blocks::{BLOCK_BYTES, Block, Compression, Kernel, Stream};
+use super::blocks::{BLOCK_BYTES, Block, Compression, Input, Kernel, Run, Stream};
 
 /// RFC 1321, 3.4: `floor(2^32 * abs(sin(i + 1)))`.
 #[rustfmt::skip]
@@ -81,16 +82,15 @@ pub(super) struct Kernels {
 }
 
 /// Two streams in plain words cost hardly more time than one: each waits for its own results most of the time.
-const PAIR: Kernel<State> =
-    Kernel { lanes: 2, least: 2, run: |states, inputs| compress_lanes::<2, Pair<u32>>(states, inputs) };
+const PAIR: Kernel<State> = Kernel { lanes: 2, least: 2, run: Run::Evenly(compress_lanes::<2, Pair<u32>>) };
 
 /// What runs everywhere; for two registers of four words holds what is said of [`PAIR`].
 static PORTABLE: Kernels = Kernels {
     single: compress,
     several: &[
         PAIR,
-        Kernel { lanes: 4, least: 3, run: |states, inputs| compress_lanes::<4, u32x4>(states, inputs) },
-        Kernel { lanes: 8, least: 5, run: |states, inputs| compress_lanes::<8, Pair<u32x4>>(states, inputs) },
+        Kernel { lanes: 4, least: 3, run: Run::Evenly(compress_lanes::<4, u32x4>) },
+        Kernel { lanes: 8, least: 5, run: Run::Evenly(compress_lanes::<8, Pair<u32x4>>) },
     ],
 };
 
@@ -498,54 +498,50 @@ fn step<W: Word, const NUMBER: usize>(state: &mut [W; 4], m: &[W; 16]) {
     *state = [d, rotated.plus(b), b, c];
 }
 
-/// Which streams are in plain words, with two blocks each, and which in lanes, with one.
-struct Turn {
-    words: [usize; 2],
-    lanes: [usize; 2],
-}
+/// What goes by in words before those who have more to come than others are looked for again: 16 KiB.
+const TURN_BLOCKS: usize = 128;
 
-/// After all turns each of three streams has had five blocks, and each of four has had three.
-const THREE: [Turn; 3] = [
-    Turn { words: [0, 1], lanes: [2, 2] },
-    Turn { words: [1, 2], lanes: [0, 0] },
-    Turn { words: [2, 0], lanes: [1, 1] },
-];
-const FOUR: [Turn; 2] = [Turn { words: [0, 1], lanes: [2, 3] }, Turn { words: [2, 3], lanes: [0, 1] }];
-
-/// A kernel for three or four streams, each by turns in plain words and in the lanes of `V`, whose step takes about
-/// twice as long.
+/// A kernel for three streams or more, the two that have most to come in plain words and the two after them in lanes of
+/// `V`, whose step takes about twice as long; so all come to their ends together.
 #[inline(always)]
-fn compress_by_turns<V: Vector<4>>(states: &mut [State], inputs: &[&[Block]]) {
-    let (turns, parts): (&[Turn], usize) = match inputs.len() {
-        3 => (&THREE, 5),
-        4 => (&FOUR, 3),
-        _ => (&[], 1),
-    };
-    let blocks = inputs[0].len() / parts;
-    let mut done = [0; 4];
-    for turn in turns {
-        let in_words = turn.words.map(|stream| &inputs[stream][done[stream]..][..2 * blocks]);
-        let in_lanes = turn.lanes.map(|stream| &inputs[stream][done[stream]..][..blocks]);
-        compress_both::<V>(states, turn, in_words, in_lanes);
-        for (stream, done) in done.iter_mut().enumerate() {
-            *done += if turn.words.contains(&stream) { 2 * blocks } else { blocks };
+fn compress_by_turns<V: Vector<4>>(states: &mut [State], inputs: &mut [Input<'_>]) {
+    let mut order: Vec<usize> = (0..inputs.len()).collect();
+    loop {
+        order.sort_unstable_by_key(|&stream| Reverse(inputs[stream].to_come()));
+        let &[a, b, c, ref others @ ..] = order.as_slice() else { break };
+        // Of three the last one is in both lanes.
+        let d = others.first().copied().unwrap_or(c);
+        let most = [a, b].map(|stream| inputs[stream].blocks.len() / 2).into_iter();
+        let most = most.chain([c, d].map(|stream| inputs[stream].blocks.len())).min().unwrap_or(0);
+        if most == 0 {
+            break;
         }
+        let blocks = most.min(TURN_BLOCKS / 2);
+        let in_words = [a, b].map(|stream| inputs[stream].take(2 * blocks));
+        let third = inputs[c].take(blocks);
+        let fourth = if d == c { third } else { inputs[d].take(blocks) };
+        compress_both::<V>(states, [a, b], in_words, [c, d], [third, fourth]);
     }
-    let mut rest = [&[][..]; 4];
-    for ((rest, input), done) in rest.iter_mut().zip(inputs).zip(done) {
-        *rest = &input[done..];
+    // Single blocks are left of one.
+    order.truncate(4);
+    let least = order.iter().map(|&stream| inputs[stream].blocks.len()).min().unwrap_or(0);
+    let mut some: Vec<State> = order.iter().map(|&stream| states[stream]).collect();
+    let blocks: Vec<&[Block]> = order.iter().map(|&stream| inputs[stream].take(least)).collect();
+    compress_lanes::<4, V>(&mut some, &blocks);
+    for (stream, state) in order.into_iter().zip(some) {
+        states[stream] = state;
     }
-    compress_lanes::<4, V>(states, &rest[..inputs.len()]);
 }
 
+/// Adds to the states of `[a, b]` twice as many blocks as to those of `[c, d]`.
 #[inline(always)]
 fn compress_both<V: Vector<4>>(
     states: &mut [State],
-    turn: &Turn,
+    [a, b]: [usize; 2],
     in_words: [&[Block]; 2],
+    [c, d]: [usize; 2],
     in_lanes: [&[Block]; 2],
 ) {
-    let ([a, b], [c, d]) = (turn.words, turn.lanes);
     let mut words: [Pair<u32>; 4] = array::from_fn(|word| Pair(states[a][word], states[b][word]));
     // The other two lanes repeat these, and nobody reads them.
     let mut lanes: [V; 4] =
@@ -638,11 +634,46 @@ mod tests {
                 alone.iter_mut().zip(&inputs).for_each(|(state, input)| (kernels.single)(state, input));
                 assert_eq!(alone, expected);
                 for kernel in kernels.several {
+                    let Run::Evenly(run) = kernel.run else { continue };
                     for streams in 1..=kernel.lanes {
                         let mut states = begin.clone();
-                        (kernel.run)(&mut states[..streams], &inputs[..streams]);
+                        run(&mut states[..streams], &inputs[..streams]);
                         assert_eq!(states[..streams], expected[..streams], "{streams} of {}", kernel.lanes);
                         assert_eq!(states[streams..], begin[streams..]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn kernels_that_go_by_length_add_what_they_take() {
+        let blocks = inputs(400);
+        for kernel in available().into_iter().flat_map(|kernels| kernels.several) {
+            let Run::ByLength(run) = kernel.run else { continue };
+            for streams in kernel.least..=kernel.lanes {
+                for (lengths, more) in [
+                    ([400, 400, 400, 400, 400], [0; 5]),
+                    ([1, 400, 2, 3, 400], [0; 5]),
+                    ([300, 1, 1, 1, 1], [0; 5]),
+                    ([33, 299, 200, 7, 128], [900, 0, 0, 700, 10]),
+                    ([5, 4, 3, 2, 1], [0, 0, 1000, 1000, 1000]),
+                ] {
+                    let mut states = [Md5Compression::INITIAL; 5];
+                    let mut inputs: Vec<Input<'_>> = (0..streams)
+                        .map(|stream| Input {
+                            blocks: &blocks[stream][..lengths[stream]],
+                            more: more[stream],
+                        })
+                        .collect();
+                    run(&mut states[..streams], &mut inputs);
+                    let taken: Vec<usize> =
+                        (0..streams).map(|stream| lengths[stream] - inputs[stream].blocks.len()).collect();
+                    assert!(taken.iter().filter(|&&count| count > 0).count() >= streams.min(4));
+                    for (stream, &count) in taken.iter().enumerate() {
+                        let mut expected = Md5Compression::INITIAL;
+                        compress(&mut expected, &blocks[stream][..count]);
+                        assert_eq!(states[stream], expected, "{lengths:?}, {more:?}: {stream} of {streams}");
                     }
                 }
             }

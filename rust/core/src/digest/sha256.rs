@@ -141,6 +141,7 @@ mod tests {
     use sha2::Digest as _;
     use sha2::digest::common::hazmat::{SerializableState as _, SerializedState};
 
+    use super::super::blocks::Run;
     use super::*;
 
     fn pattern(length: usize, seed: usize) -> Vec<u8> {
@@ -190,13 +191,14 @@ mod tests {
         let data: Vec<Vec<u8>> = (0..16).map(|seed| pattern(640, seed)).collect();
         let inputs: Vec<&[Block]> = data.iter().map(|data| data.as_chunks().0).collect();
         for kernel in Sha256Compression::kernels() {
+            let Run::Evenly(run) = kernel.run else { continue };
             let begin: Vec<State> =
                 (0..16).map(|lane| Sha256Compression::INITIAL.map(|word| word ^ lane)).collect();
             let mut expected = begin.clone();
             expected.iter_mut().zip(&inputs).for_each(|(state, input)| compress256(state, input));
             for streams in 1..=kernel.lanes {
                 let mut states = begin.clone();
-                (kernel.run)(&mut states[..streams], &inputs[..streams]);
+                run(&mut states[..streams], &inputs[..streams]);
                 assert_eq!(states[..streams], expected[..streams], "{streams} of {}", kernel.lanes);
             }
         }

@@ -17,7 +17,7 @@ use std::arch::x86_64::{
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
-use super::super::blocks::{Block, Kernel};
+use super::super::blocks::{Block, Input, Kernel, Run};
 use super::{
     Kernels, PAIR, Pair, State, Vector, Word, compress, compress_by_turns, compress_lanes, rounds, trial,
     word_of,
@@ -32,10 +32,10 @@ static AVX512: Kernels = Kernels {
         Kernel {
             lanes: 4,
             least: 2,
-            run: |states, inputs| {
+            run: Run::Evenly(|states, inputs| {
                 // SAFETY: as above.
                 unsafe { avx512_4(states, inputs) }
-            },
+            }),
         },
         AVX512_8,
         AVX512_16,
@@ -48,14 +48,14 @@ static AVX512_AND_WORDS: Kernels = Kernels {
     several: &[
         PAIR,
         Kernel {
-            lanes: 4,
+            lanes: 5,
             least: 3,
-            run: |states, inputs| {
+            run: Run::ByLength(|states, inputs| {
                 // SAFETY: as above.
                 unsafe { avx512_by_turns(states, inputs) }
-            },
+            }),
         },
-        AVX512_8,
+        Kernel { least: 6, ..AVX512_8 },
         AVX512_16,
     ],
 };
@@ -63,18 +63,18 @@ static AVX512_AND_WORDS: Kernels = Kernels {
 const AVX512_8: Kernel<State> = Kernel {
     lanes: 8,
     least: 5,
-    run: |states, inputs| {
+    run: Run::Evenly(|states, inputs| {
         // SAFETY: as above.
         unsafe { avx512_8(states, inputs) }
-    },
+    }),
 };
 const AVX512_16: Kernel<State> = Kernel {
     lanes: 16,
     least: 9,
-    run: |states, inputs| {
+    run: Run::Evenly(|states, inputs| {
         // SAFETY: as above.
         unsafe { avx512_16(states, inputs) }
-    },
+    }),
 };
 
 static AVX2: Kernels = Kernels {
@@ -84,26 +84,26 @@ static AVX2: Kernels = Kernels {
         Kernel {
             lanes: 4,
             least: 3,
-            run: |states, inputs| {
+            run: Run::Evenly(|states, inputs| {
                 // SAFETY: as below.
                 unsafe { avx2_4(states, inputs) }
-            },
+            }),
         },
         Kernel {
             lanes: 8,
             least: 5,
-            run: |states, inputs| {
+            run: Run::Evenly(|states, inputs| {
                 // SAFETY: `available` lists this kernel only where the processor has AVX2.
                 unsafe { avx2_8(states, inputs) }
-            },
+            }),
         },
         Kernel {
             lanes: 16,
             least: 9,
-            run: |states, inputs| {
+            run: Run::Evenly(|states, inputs| {
                 // SAFETY: as above.
                 unsafe { avx2_16(states, inputs) }
-            },
+            }),
         },
     ],
 };
@@ -112,8 +112,8 @@ static SSE2: Kernels = Kernels {
     single: compress,
     several: &[
         PAIR,
-        Kernel { lanes: 4, least: 3, run: |states, inputs| compress_lanes::<4, Sse2>(states, inputs) },
-        Kernel { lanes: 8, least: 5, run: |states, inputs| compress_lanes::<8, Pair<Sse2>>(states, inputs) },
+        Kernel { lanes: 4, least: 3, run: Run::Evenly(compress_lanes::<4, Sse2>) },
+        Kernel { lanes: 8, least: 5, run: Run::Evenly(compress_lanes::<8, Pair<Sse2>>) },
     ],
 };
 
@@ -149,7 +149,7 @@ fn avx512_4(states: &mut [State], inputs: &[&[Block]]) {
 }
 
 #[target_feature(enable = "avx512f,avx512vl,bmi1")]
-fn avx512_by_turns(states: &mut [State], inputs: &[&[Block]]) {
+fn avx512_by_turns(states: &mut [State], inputs: &mut [Input<'_>]) {
     compress_by_turns::<Xmm>(states, inputs);
 }
 

@@ -12,7 +12,7 @@ use std::arch::x86_64::{
     _mm512_ternarylogic_epi32,
 };
 
-use super::super::blocks::{Block, Kernel};
+use super::super::blocks::{Block, Kernel, Run};
 use super::super::md5::Zmm;
 use super::lanes::{Words, compress_lanes};
 use super::{K, State, compress256};
@@ -20,7 +20,7 @@ use super::{K, State, compress256};
 const PAIR: Kernel<State> = Kernel {
     lanes: 2,
     least: 2,
-    run: |states, inputs| match (states, inputs) {
+    run: Run::Evenly(|states, inputs| match (states, inputs) {
         ([first, second], [one, other]) => {
             // SAFETY: `kernels` gives this one only where the processor has the extensions.
             unsafe { compress_two(first, second, one, other) }
@@ -28,16 +28,16 @@ const PAIR: Kernel<State> = Kernel {
         (states, inputs) => {
             states.iter_mut().zip(inputs).for_each(|(state, input)| compress256(state, input));
         }
-    },
+    }),
 };
 const SIXTEEN: Kernel<State> = Kernel {
     lanes: 16,
     // 1050 cycles for one block of each, however many; two cost 200.
     least: 11,
-    run: |states, inputs| {
+    run: Run::Evenly(|states, inputs| {
         // SAFETY: `kernels` gives this one only where the processor has the extensions.
         unsafe { compress_16(states, inputs) }
-    },
+    }),
 };
 static BOTH: [Kernel<State>; 2] = [PAIR, SIXTEEN];
 
