@@ -411,10 +411,12 @@ impl Archive {
     }
 
     pub fn digest_work(&mut self, most: u64) -> Option<Work<Hasher>> {
-        // Where the digest fell behind, much is ready at once; without this its marks would be as far apart.
-        let limit = self.digest_limit().min(self.next_mark());
+        let (limit, mark) = (self.digest_limit(), self.next_mark());
         let window = &self.window;
         let digest = self.digest.as_mut().filter(|digest| !digest.busy)?;
+        // Where the digest fell behind, much is ready at once; without this its marks would be as far apart.  One is
+        // overdue where the size has just become known.
+        let limit = if mark > digest.position { limit.min(mark) } else { limit };
         let end = digest.reachable(window, limit, 1, most, self.total)?;
         let hasher = digest.inner.clone();
         Some(digest.take(window, end, self.generation, hasher))

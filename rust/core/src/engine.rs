@@ -43,12 +43,12 @@ const LANES: usize = 4;
 /// streams come together whose digests keep each other company.
 const READ_MOST_BYTES: usize = 48 << 20;
 const READ_LEAST_BYTES: usize = 24 << 20;
-/// Members that a worker takes at once: enough for their SHA-256s to keep each other company, in a core's
-/// second-level cache all together, and so few that the others have some too.
+/// Members that a worker takes at once: enough for their SHA-256s to keep each other company, and so few that the
+/// others have some too.
 const BATCH_MEMBERS: usize = 16;
 const BATCH_BYTES: u64 = 2600 << 10;
-/// How long fewer of them wait for more while there is room for what comes: 16 SHA-256s side by side take two thirds
-/// of the time that they take by fours, and what others do meanwhile (a server on this machine, for one) brings more.
+/// How long fewer of them wait for more: 16 SHA-256s side by side take two thirds of the time that they take by fours,
+/// and what is received meanwhile brings more.
 const BATCH_PATIENCE: Duration = Duration::from_millis(3);
 /// How often the last caller looks whether the workers are done.
 const CATCH_UP_POLL: Duration = Duration::from_millis(2);
@@ -457,10 +457,9 @@ impl Shared {
     fn next(&self, intake: Option<&Intake>) -> Option<Next> {
         // What is received while there is little at hand keeps the others busy; beyond that it would only
         // wait, and leave the cache.
-        let has_room = self.rather_reads();
         if let Some(intake) = intake
             && intake.is_open()
-            && has_room
+            && self.rather_reads()
             && !self.job.is_cancelled()
             && let Some(number) = intake.ready()
         {

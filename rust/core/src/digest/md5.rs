@@ -522,7 +522,7 @@ fn compress_by_turns<V: Vector<4>>(states: &mut [State], inputs: &mut [Input<'_>
         let fourth = if d == c { third } else { inputs[d].take(blocks) };
         compress_both::<V>(states, [a, b], in_words, [c, d], [third, fourth]);
     }
-    // Single blocks are left of one.
+    // One of the four has a single block or none.
     order.truncate(4);
     let least = order.iter().map(|&stream| inputs[stream].blocks.len()).min().unwrap_or(0);
     let mut some: Vec<State> = order.iter().map(|&stream| states[stream]).collect();
