@@ -29,11 +29,6 @@ link that is full gives 1, and its rate swings by some percent."""
 BUSY_SHARE = 0.75
 """So many connections must be at work for a rate to say anything: some are always between two spans."""
 
-BUSY_CORES_SHARE = 0.5
-"""And this process must use less than so much of the machine's cores: beyond that they are the limit, and who
-else is at work here (a server, for one) needs the rest.  2 GB over loopback took 1.63 s where the number had
-grown to 24 by chance, and 1.59 s with 16 throughout."""
-
 REFUSED_SECONDS = 10.0
 """After so long without a refusal a host is tried with one connection more."""
 
@@ -86,17 +81,15 @@ class Crowd:
             known.allowed, known.since = known.allowed + 1, now
         return used < known.allowed
 
-    def measured(self, total_bytes: int, busy: int, now: float, cores_share: float = 0.0) -> bool:
+    def measured(self, total_bytes: int, busy: int, now: float) -> bool:
         """Judge the present number by what has come in; True when it has just grown.
 
-        ``busy`` connections are at work, and ``cores_share`` of the machine's cores (1.0: all of them).
-        Called several times a second.
+        ``busy`` connections are at work.  Called several times a second.
         """
         if self._is_settled:
             return False
-        is_limited = busy < BUSY_SHARE * self.level or cores_share > BUSY_CORES_SHARE
-        if is_limited or self._judged_at is None:
-            # Something else is the limit: the window, the disk, the cores, or that little is left.
+        if busy < BUSY_SHARE * self.level or self._judged_at is None:
+            # Something else is the limit: the window, the disk, or that little is left.
             self._begin(total_bytes, now)
             return False
         rate = self._settled_rate(total_bytes, now)

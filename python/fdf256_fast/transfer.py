@@ -12,14 +12,12 @@ import contextlib
 import logging
 import random
 import statistics
-import time
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
 
 from fdf256_fast._core import Engine, Job
-from fdf256_fast.cores import usable_cores
 from fdf256_fast.crowd import Crowd
 from fdf256_fast.errors import Error, StorageError, TransferError
 from fdf256_fast.meter import Meter, Pacer
@@ -258,7 +256,6 @@ class Transfer:
         # Seconds and bytes of the last spans.
         self._came: deque[tuple[float, int]] = deque(maxlen=64)
         self._crowd = Crowd(limits.connections_start, limits.connections_most)
-        self._cores = usable_cores()
         self._connected = 0
         self._quiet_until: dict[str, float] = {}
         self._random = random.Random()
@@ -738,8 +735,7 @@ class Transfer:
 
     async def _steer(self) -> None:
         """Let the windows follow the speed."""
-        started = looked = self._clock()
-        cpu_seconds = time.process_time()
+        started = self._clock()
         while True:
             is_start = self._clock() - started < START_SECONDS
             await asyncio.sleep(STEER_SECONDS_START if is_start else STEER_SECONDS)
@@ -748,10 +744,7 @@ class Transfer:
                     if flight.receiver is not None:
                         self._count_poured(feed, flight)
             self._set_windows()
-            now, cpu_now = self._clock(), time.process_time()
-            cores_share = (cpu_now - cpu_seconds) / max((now - looked) * self._cores, 1e-6)
-            looked, cpu_seconds = now, cpu_now
-            if self._crowd.measured(self.meter.total, self.connections, now, cores_share):
+            if self._crowd.measured(self.meter.total, self.connections, self._clock()):
                 logger.info("trying %d connections", self._crowd.level)
                 self._add_connections()
             self._dispatch(hedging=True)

@@ -53,15 +53,6 @@ def test_connections_that_wait_for_something_else_say_nothing() -> None:
     assert crowd.level == 16
 
 
-def test_where_the_cores_are_the_limit_more_connections_are_not_tried() -> None:
-    for share, expected in ((0.9, 16), (0.1, 24)):
-        crowd = Crowd(16, 64)
-        for step in range(100):
-            if crowd.measured(step * MEGABYTE, crowd.level, step / 10, share):
-                break
-        assert crowd.level == expected
-
-
 def test_a_host_that_refuses_gets_no_more_than_it_served() -> None:
     crowd = Crowd(16, 64)
     assert crowd.refused("a", 3, 0.0)
