@@ -263,9 +263,8 @@ fn update_by_length<C: Compression>(group: &mut [Lane<'_, C>], run: fn(&mut [C::
     let mut states: Vec<_> = group.iter().map(|lane| lane.stream.state).collect();
     let mut inputs: Vec<_> = group.iter().map(Lane::input).collect();
     run(&mut states, &mut inputs);
-    let rest: Vec<_> = inputs.iter().map(|input| input.blocks.len()).collect();
-    for ((lane, state), rest) in group.iter_mut().zip(states).zip(rest) {
-        lane.take_blocks(lane.slice.len() / BLOCK_BYTES - rest);
+    for ((lane, state), input) in group.iter_mut().zip(states).zip(inputs) {
+        lane.take_blocks(lane.slice.len() / BLOCK_BYTES - input.blocks.len());
         lane.stream.state = state;
     }
 }

@@ -14,10 +14,10 @@
 //! | AVX-512                      | 255 | 255 | 255 | 255 | 257 | 295 |
 //! | Zen 5, plain words           | 300 | 300 |     |     |     |     |
 //! | AVX-512                      | 510 | 510 | 510 | 515 | 515 | 525 |
-//! | by turns in both             |     |     | 375 | 420 |     |     |
+//! | by turns in both             |     |     | 385 | 425 |     |     |
 //!
-//! OpenSSL's assembly takes 325 for its one.  On Zen 5 a step of a vector register takes twice as long as one of
-//! words, and a core has room for both at once.
+//! OpenSSL's assembly takes 325 for its one.  On Zen 5, whose figures are from rates at 4 GHz, a step of a vector
+//! register takes twice as long as one of words, and a core has room for both at once.
 
 #![expect(
     clippy::inline_always,
