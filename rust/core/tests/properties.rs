@@ -13,6 +13,8 @@ fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     for &(at, kind, value) in changes {
         let at = at % bytes.len().max(1);
         match kind % 5 {
+            // Nothing to change in an empty member, or where an earlier change took the last byte.
+            0 | 1 | 3 if bytes.is_empty() => {}
             0 => bytes[at] = value,
             1 => bytes[at] ^= 1 << (value % 8),
             2 => bytes.insert(at, value),
