@@ -225,6 +225,15 @@ class Engine:
     def close(self) -> None:
         """Waits for the worker threads to end."""
 
+def parse_head(data: bytes) -> tuple[int, int, int, str, list[tuple[str, bytes]]] | None:
+    """The head of an HTTP/1 answer that ``data`` begins with; None while its end is not there.
+
+    Returns its length in bytes, the ``1`` of ``HTTP/1.1``, the status, the reason, and the header fields in
+    their order, without white space around their values.
+
+    Raises ValueError for what is no head, or not the final one (1xx).
+    """
+
 @final
 class TlsPeer:
     """A server's name, and the certificates that somebody has verified for it."""

@@ -15,7 +15,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -24,6 +24,14 @@ from aiohttp import hdrs
 from fdf256_fast.connector import connector
 from fdf256_fast.credentials import Credentials, origin_of, without_user
 from fdf256_fast.errors import Error, StatusError, TransferError
+from fdf256_fast.keepalive import (
+    READ_BUFFER_BYTES,
+    FirstReply,
+    Gone,
+    KeptConnections,
+    KeptReply,
+    address_of,
+)
 from fdf256_fast.pour import Pour
 from fdf256_fast.retry import Transient, Unranged, retry_after_seconds, status_is_retried
 from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Validator, redacted
@@ -38,14 +46,13 @@ if TYPE_CHECKING:
 ClientSession = aiohttp.ClientSession
 """Callers may pass their own."""
 
+_Reply: TypeAlias = FirstReply | KeptReply
+
 __all__ = ["Answer", "Client", "ClientSession"]
 
 logger = logging.getLogger(__name__)
 
 REDIRECTS_MAX = 10
-READ_BUFFER_BYTES = 1 << 20
-"""What aiohttp holds before it stops reading: a quarter of a span, so that reads stay large."""
-
 SECOND_ASK_SECONDS = 5.0
 """A server that has not begun to answer by then is asked once more: a connection that hangs is far more often
 the reason than a server that needs so long, and that one answers the second time."""
@@ -64,10 +71,8 @@ _EXPIRED = frozenset({400, 401, 403, 404, 410})
 class Answer:
     """An answer whose headers passed; the body is still on its way."""
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, source: Source, span: Span | None, timeout_seconds: float
-    ) -> None:
-        self._response = response
+    def __init__(self, reply: _Reply, source: Source, span: Span | None, timeout_seconds: float) -> None:
+        self._reply = reply
         self._source = source
         self._timeout_seconds = timeout_seconds
         self.span = span
@@ -79,7 +84,7 @@ class Answer:
     def abandon(self) -> None:
         """Drop the connection: somebody else was faster."""
         self.abandoned = True
-        self._response.close()
+        self._reply.close()
 
     def hold(self) -> None:
         """Read no more of the body until somebody takes it, so that :meth:`pour` gets as much as can be."""
@@ -94,20 +99,17 @@ class Answer:
         receiver behind it.  Raises Transient when the body breaks off.
         """
         transport = self._plain_transport()
-        stream = self._response.content
         if transport is not None and self.span is not None:
-            first = stream.read_nowait()
+            first = self._reply.begun()
             left = self.span.length - len(first)
             if first:
                 write(first)
-            # Beyond this the library may have stopped in the middle of what it had read.
-            if left > 0 and len(first) < READ_BUFFER_BYTES:
+            if left > 0 and self._reply.is_at_body:
                 try:
                     await Pour(intake, transport, receiver, left, self._timeout_seconds)
                 except OSError as error:
                     raise _transient(error, self._source) from error
-                # The library's own parser has not seen the rest; it gets a new one with the next request.
-                stream.feed_eof()
+                self._reply.poured()
                 return
             self.span = Span(self.span.start + len(first), self.span.end)
         async for chunk in self.chunks():
@@ -115,16 +117,14 @@ class Answer:
 
     def _plain_transport(self) -> asyncio.Transport | None:
         """The transport, if the rest of the body is nothing but the body's bytes on it."""
-        connection = self._response.connection
-        if connection is None or self.span is None or self._response.content.is_eof():
-            return None
+        reply = self._reply
         if (
-            self._response.content_length != self.span.length
-            or hdrs.TRANSFER_ENCODING in self._response.headers
+            self.span is None
+            or reply.content_length != self.span.length
+            or hdrs.TRANSFER_ENCODING in reply.headers
         ):
             return None
-        transport = connection.transport
-        return transport if isinstance(transport, asyncio.Transport) and not transport.is_closing() else None
+        return reply.transport
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it arrives and not joined.  Raises Transient when it breaks off."""
@@ -132,13 +132,9 @@ class Answer:
         if left == 0:
             # The body of a 416 is a message about the file, not the file.
             return
-        stream = self._response.content
-        transport = self._plain_transport()
-        if transport is not None:
-            transport.resume_reading()
         try:
             while True:
-                chunk = await stream.readany()
+                chunk = await self._reply.read(self._timeout_seconds)
                 if not chunk:
                     break
                 if left is not None:
@@ -178,6 +174,9 @@ class Client:
         self._session: aiohttp.ClientSession
         self._credentials: Credentials
         self._asking: dict[Source, asyncio.Lock] = {}
+        # A caller's own session may do with requests what nobody here knows of.
+        is_own = session is None and not is_paced and "host" not in {name.lower() for name in self._headers}
+        self._kept = KeptConnections() if is_own else None
 
     async def __aenter__(self) -> Self:
         # A caller's own session knows itself whether the environment counts.
@@ -191,6 +190,8 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._kept is not None:
+            self._kept.close()
         if self._given is None:
             await self._session.close()
 
@@ -221,15 +222,15 @@ class Client:
         elif tail_bytes:
             headers[hdrs.RANGE] = f"bytes=-{tail_bytes}"
         silence = min(patience_seconds, self._timeout_seconds)
-        response = await self._request(source, _Request(headers, silence, vouched))
+        reply = await self._request(source, _Request(headers, silence, vouched))
         try:
-            yield _check(response, source, _Asked(span, tail_bytes), self._timeout_seconds)
+            yield _check(reply, source, _Asked(span, tail_bytes), self._timeout_seconds)
         finally:
             # Closing is right in any case: an answer that was read to its end has given its connection
             # back already.
-            response.close()
+            reply.close()
 
-    async def _request(self, source: Source, request: _Request) -> aiohttp.ClientResponse:
+    async def _request(self, source: Source, request: _Request) -> _Reply:
         """Send it, following redirects; the address they led to is asked directly the next time."""
         while True:
             start = source.resolved
@@ -239,23 +240,23 @@ class Client:
                     if source.resolved is None:
                         return await self._follow(source, source.url, request)
                 continue
-            response = await self._follow(source, start or source.url, request)
-            if start is None or response.status not in _EXPIRED:
-                return response
-            response.close()
+            reply = await self._follow(source, start or source.url, request)
+            if start is None or reply.status not in _EXPIRED:
+                return reply
+            reply.close()
             if source.resolved == start:
                 source.resolved = None
 
-    async def _follow(self, source: Source, url: str, request: _Request) -> aiohttp.ClientResponse:
+    async def _follow(self, source: Source, url: str, request: _Request) -> _Reply:
         for _ in range(REDIRECTS_MAX + 1):
-            response = await self._send(source, url, request)
-            if response.status not in _REDIRECTS or hdrs.LOCATION not in response.headers:
-                if url != source.url and response.status < 400:
+            reply = await self._send(source, url, request)
+            if reply.status not in _REDIRECTS or hdrs.LOCATION not in reply.headers:
+                if url != source.url and reply.status < 400:
                     source.resolved = url
-                return response
-            response.close()
+                return reply
+            reply.close()
             source.redirects = True
-            following = _joined(source, url, response.headers[hdrs.LOCATION])
+            following = _joined(source, url, reply.headers[hdrs.LOCATION])
             if url.startswith("https:") and following.startswith("http:") and not request.vouched:
                 raise TransferError(
                     f"{source.name} redirects from https to {redacted(following)}",
@@ -268,8 +269,11 @@ class Client:
             url=source.name,
         )
 
-    async def _send(self, source: Source, url: str, request: _Request) -> aiohttp.ClientResponse:
+    async def _send(self, source: Source, url: str, request: _Request) -> _Reply:
         """Ask once; and once more, over another connection, when the first is silent from the start."""
+        kept = await self._ask_kept(source, url, request)
+        if kept is not None:
+            return kept
         if self._timeout_seconds > SECOND_ASK_SECONDS:
             first = asyncio.timeout(SECOND_ASK_SECONDS)
             try:
@@ -281,7 +285,32 @@ class Client:
                 logger.info("%s: no answer in %.0f s, asking again", source.name, SECOND_ASK_SECONDS)
         return await self._send_once(source, url, request)
 
-    async def _send_once(self, source: Source, url: str, request: _Request) -> aiohttp.ClientResponse:
+    async def _ask_kept(self, source: Source, url: str, request: _Request) -> KeptReply | None:
+        """Ask on a connection that has answered before; None where there is none, or it does not answer."""
+        # Cookies are aiohttp's; a proxy is asked in other words.
+        if self._kept is None or len(self._session.cookie_jar) or self._credentials.proxy(url) is not None:
+            return None
+        try:
+            address = address_of(without_user(url))
+        except ValueError:
+            return None
+        connection = self._kept.find(address.origin)
+        if connection is None:
+            return None
+        headers = {**request.headers, **self._credentials.headers(url, source.url)}
+        try:
+            async with asyncio.timeout(min(SECOND_ASK_SECONDS, request.silence_seconds)):
+                reply = await connection.ask(address.target, headers, url)
+        except (Gone, TimeoutError) as error:
+            logger.info("%s: asking again over another connection (%s)", source.name, error)
+            return None
+        if hdrs.SET_COOKIE in reply.headers:
+            self._session.cookie_jar.update_cookies_from_headers(
+                reply.headers.getall(hdrs.SET_COOKIE), reply.url
+            )
+        return reply
+
+    async def _send_once(self, source: Source, url: str, request: _Request) -> _Reply:
         timeout = _timeout(self._timeout_seconds, request.silence_seconds)
         headers = {**request.headers, **self._credentials.headers(url, source.url)}
         proxy = self._credentials.proxy(url)
@@ -291,7 +320,7 @@ class Client:
             own = headers if urlsplit(url).scheme == "http" else proxy_headers
             own[hdrs.PROXY_AUTHORIZATION] = proxy.authorization
         try:
-            return await self._session.get(
+            response = await self._session.get(
                 without_user(url),
                 headers=headers,
                 allow_redirects=False,
@@ -301,6 +330,7 @@ class Client:
                 proxy=proxy.url if proxy else None,
                 proxy_headers=proxy_headers if proxy else None,
             )
+            return FirstReply(response, None if proxy else self._kept)
         except aiohttp.ClientConnectorCertificateError as error:
             raise TransferError(
                 f"{redacted(url)}: the server's certificate is not trusted: {error.certificate_error}",
@@ -352,34 +382,34 @@ class _Asked:
         return None
 
 
-def _check(response: aiohttp.ClientResponse, source: Source, asked: _Asked, timeout_seconds: float) -> Answer:
+def _check(reply: _Reply, source: Source, asked: _Asked, timeout_seconds: float) -> Answer:
     """Whether the answer is what was asked for."""
-    status = response.status
+    status = reply.status
     if status in {200, 206}:
-        _check_encoding(response, source)
-        if (response.content_length or 0) > BYTES_MAX:
-            raise Transient(f"{source.name} claims to send {response.content_length} bytes", url=source.name)
+        _check_encoding(reply, source)
+        if (reply.content_length or 0) > BYTES_MAX:
+            raise Transient(f"{source.name} claims to send {reply.content_length} bytes", url=source.name)
     try:
         if status == 206 and asked.is_ranged:
-            span = _check_partial(response, source, asked)
+            span = _check_partial(reply, source, asked)
             source.unranged, source.has_given_ranges = 0, True
-            return Answer(response, source, span, timeout_seconds)
+            return Answer(reply, source, span, timeout_seconds)
         if status == 416 and asked.is_ranged:
-            return Answer(response, source, _check_unsatisfiable(response, source), timeout_seconds)
+            return Answer(reply, source, _check_unsatisfiable(reply, source), timeout_seconds)
         if status != 200:
-            raise _status_error(response, source)
-        _check_whole(response, source, asked)
+            raise _status_error(reply, source)
+        _check_whole(reply, source, asked)
     except Unranged:
         source.unranged += 1
         raise
     if asked.is_ranged:
-        may_give = source.has_given_ranges or response.headers.get(hdrs.ACCEPT_RANGES) == "bytes"
+        may_give = source.has_given_ranges or reply.headers.get(hdrs.ACCEPT_RANGES) == "bytes"
         source.unranged += 1 if may_give else UNRANGED_MAX
-    return Answer(response, source, None, timeout_seconds)
+    return Answer(reply, source, None, timeout_seconds)
 
 
-def _check_encoding(response: aiohttp.ClientResponse, source: Source) -> None:
-    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
+def _check_encoding(reply: _Reply, source: Source) -> None:
+    encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
     if encoding in {"identity", ""}:
         return
     # Servers often call a file that is compressed itself encoded: the bytes are the file's own.
@@ -392,8 +422,8 @@ def _check_encoding(response: aiohttp.ClientResponse, source: Source) -> None:
     )
 
 
-def _check_partial(response: aiohttp.ClientResponse, source: Source, asked: _Asked) -> Span:
-    content_range = parse_content_range(response.headers.get(hdrs.CONTENT_RANGE))
+def _check_partial(reply: _Reply, source: Source, asked: _Asked) -> Span:
+    content_range = parse_content_range(reply.headers.get(hdrs.CONTENT_RANGE))
     if content_range is None or content_range.span is None:
         raise Unranged(f"{source.name}: a 206 answer without a usable Content-Range", url=source.name)
     got, total = content_range.span, content_range.total
@@ -404,35 +434,35 @@ def _check_partial(response: aiohttp.ClientResponse, source: Source, asked: _Ask
         raise Transient(f"{source.name} claims to have {total} bytes", url=source.name)
     if source.total not in {None, total}:
         # Another size is another file, and no wonder that the span is another one.
-        _remember(source, total, _validator(response))
+        _remember(source, total, _validator(reply))
     if got != expected:
         raise Unranged(f"{source.name}: asked for bytes {expected}, got {got}", url=source.name)
-    if response.content_length not in {None, got.length}:
+    if reply.content_length not in {None, got.length}:
         raise Unranged(
-            f"{source.name}: a 206 answer of {response.content_length} bytes for {got}", url=source.name
+            f"{source.name}: a 206 answer of {reply.content_length} bytes for {got}", url=source.name
         )
-    _remember(source, total, _validator(response))
-    source.content_type = response.content_type
+    _remember(source, total, _validator(reply))
+    source.content_type = reply.content_type
     return got
 
 
-def _check_unsatisfiable(response: aiohttp.ClientResponse, source: Source) -> Span:
+def _check_unsatisfiable(reply: _Reply, source: Source) -> Span:
     """An empty file has no range to give; 416 for any other is a mistake, or another file."""
-    content_range = parse_content_range(response.headers.get(hdrs.CONTENT_RANGE)) or ContentRange(None, None)
+    content_range = parse_content_range(reply.headers.get(hdrs.CONTENT_RANGE)) or ContentRange(None, None)
     if content_range.total == 0:
-        _remember(source, 0, _validator(response))
+        _remember(source, 0, _validator(reply))
         return Span(0, 0)
     if content_range.total is not None:
         _remember(source, content_range.total, Validator())
     raise Unranged(f"{source.name} answered 416 to a range that the file has", url=source.name)
 
 
-def _check_whole(response: aiohttp.ClientResponse, source: Source, asked: _Asked) -> None:
+def _check_whole(reply: _Reply, source: Source, asked: _Asked) -> None:
     """A 200 answer: the file, or something that a portal, a proxy or a login page sends in its place."""
-    length = response.content_length
+    length = reply.content_length
     if source.total is not None and length != source.total:
-        is_page = response.content_type in {"text/html", "application/xhtml+xml"}
-        is_another = source.validator.contradicts(_validator(response))
+        is_page = reply.content_type in {"text/html", "application/xhtml+xml"}
+        is_another = source.validator.contradicts(_validator(reply))
         # A page in between says nothing about the file; what was had of it stays good.
         if is_page or (asked.is_ranged and length is not None and not is_another):
             raise Transient(
@@ -440,8 +470,8 @@ def _check_whole(response: aiohttp.ClientResponse, source: Source, asked: _Asked
                 f"instead of the file of {source.total} bytes",
                 url=source.name,
             )
-    source.content_type = response.content_type
-    _remember(source, length, _validator(response))
+    source.content_type = reply.content_type
+    _remember(source, length, _validator(reply))
 
 
 def _remember(source: Source, total: int | None, validator: Validator) -> None:
@@ -457,15 +487,15 @@ def _remember(source: Source, total: int | None, validator: Validator) -> None:
     )
 
 
-def _status_error(response: aiohttp.ClientResponse, source: Source) -> Error:
-    status = response.status
-    asked = str(response.url)
-    is_home = origin_of(asked) == origin_of(source.url) and response.url.path == urlsplit(source.url).path
-    reason = f"{source.name} answered {status} {response.reason or ''}".rstrip()
+def _status_error(reply: _Reply, source: Source) -> Error:
+    status = reply.status
+    asked = str(reply.url)
+    is_home = origin_of(asked) == origin_of(source.url) and reply.url.path == urlsplit(source.url).path
+    reason = f"{source.name} answered {status} {reply.reason or ''}".rstrip()
     if not is_home:
         reason += f" (at {redacted(asked)}, where it redirects)"
     if status_is_retried(status, signed=not is_home):
-        wait = retry_after_seconds(response.headers.get(hdrs.RETRY_AFTER), datetime.now(UTC))
+        wait = retry_after_seconds(reply.headers.get(hdrs.RETRY_AFTER), datetime.now(UTC))
         return Transient(
             reason, url=source.name, retry_after=wait, status=status, crowded=status in {429, 503}
         )
@@ -509,5 +539,5 @@ def _one_line(text: str) -> str:
     return "".join(filter(str.isprintable, first))[:200]
 
 
-def _validator(response: aiohttp.ClientResponse) -> Validator:
-    return Validator.of(response.headers.get(hdrs.ETAG), response.headers.get(hdrs.LAST_MODIFIED))
+def _validator(reply: _Reply) -> Validator:
+    return Validator.of(reply.headers.get(hdrs.ETAG), reply.headers.get(hdrs.LAST_MODIFIED))

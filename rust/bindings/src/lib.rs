@@ -5,6 +5,7 @@
 mod audit;
 mod errors;
 mod extraction;
+mod head;
 mod metadata;
 mod reading;
 mod receiver;
@@ -409,7 +410,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         Directory, Engine, Job, Policy, Staging, audit::Audit, audit::SizeLines, audit::parse_sums,
-        extraction::LocalArchive, extraction::Names, hash_file, metadata::MetadataRecords,
+        extraction::LocalArchive, extraction::Names, hash_file, head::parse_head, metadata::MetadataRecords,
         metadata::search_metadata, reading::entry_offsets, reading::statistics, receiver::Receiver,
         sync_file_system, tls::TlsPeer, tls::TlsSession, untar::Untar, untar::append_sums, write_manifest,
     };

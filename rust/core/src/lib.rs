@@ -19,6 +19,7 @@ pub mod extract;
 mod extract_large;
 mod extract_tar;
 mod extract_zip;
+pub mod head;
 pub mod intake;
 pub mod job;
 pub mod json;
