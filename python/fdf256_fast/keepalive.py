@@ -90,6 +90,7 @@ class FirstReply:
         self._response = response
         self._kept = kept
         self._is_adopted = False
+        self._is_read = False
         # Beyond this the library may have stopped in the middle of what it had read.
         self.is_at_body = False
         self.status = response.status
@@ -132,8 +133,10 @@ class FirstReply:
     async def read(self, _seconds: float) -> bytes:
         """Some more of the body; nothing at its end.  Raises ClientError, OSError, TimeoutError."""
         transport = self.transport
-        if transport is not None:
+        if transport is not None and not self._is_read:
+            # It may have been held; from here on aiohttp stops and goes on as it needs to.
             transport.resume_reading()
+        self._is_read = True
         return await self._response.content.readany()
 
     def close(self) -> None:
