@@ -153,7 +153,6 @@ class KeptReply:
     def __init__(self, connection: KeptConnection, url: str, head: Head) -> None:
         self._connection = connection
         self._url = url
-        self._head = head
         self.status = head.status
         self.reason = head.reason
         self.headers = head.headers
@@ -262,10 +261,9 @@ class KeptConnection(asyncio.BufferedProtocol):
 
     async def ask(self, target: str, headers: Mapping[str, str], url: str) -> KeptReply:
         """Send a GET request.  Raises Gone."""
-        request = _request(target, self._common, headers)
         self._waiter = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
         try:
+            self._transport.write(_request(target, self._common, headers))
             await self._waiter
             head, length = _head(bytes(self._came))
         except (OSError, ValueError) as error:
