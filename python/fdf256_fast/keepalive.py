@@ -381,19 +381,25 @@ class KeptConnections:
 
     def give_back(self, connection: KeptConnection) -> None:
         """It has nothing to do."""
-        self._waiting.setdefault(connection.origin, []).append(connection)
+        if connection.origin in self._given_up:
+            connection.close()
+        else:
+            self._waiting.setdefault(connection.origin, []).append(connection)
 
     def give_up(self, origin: Origin) -> None:
         """Leave this server to aiohttp."""
         logger.info("%s://%s answers in a way that only aiohttp may understand", *origin)
         self._given_up.add(origin)
+        self._close(origin)
 
     def close(self) -> None:
         """Close those that wait."""
-        for waiting in self._waiting.values():
-            for connection in waiting:
-                connection.close()
-        self._waiting.clear()
+        for origin in tuple(self._waiting):
+            self._close(origin)
+
+    def _close(self, origin: Origin) -> None:
+        for connection in self._waiting.pop(origin, ()):
+            connection.close()
 
 
 def _request(target: str, common: Mapping[str, str], headers: Mapping[str, str]) -> bytes:

@@ -145,6 +145,20 @@ async def test_what_is_no_answer_costs_the_connection_only(
     assert again.header == failed.header
 
 
+async def test_a_server_of_another_kind_is_left_to_aiohttp(tmp_path: Path) -> None:
+    def answer(asked: Asked, head: bytes, body: bytes) -> bytes:
+        if asked.number == 1:
+            return plain(asked, head, body)
+        head = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", head)
+        return head + b"\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+    async with playing(answer) as played:
+        await fetched(played, tmp_path / "out", retries=0)
+    # The first is closed when its second answer comes in chunks; aiohttp keeps the other one.
+    assert played.connections == 2
+    assert len(played.asked) > LATER
+
+
 async def test_silence_is_asked_again_over_another_connection(tmp_path: Path) -> None:
     async with playing(later(lambda _head, _body: b"")) as played:
         await fetched(played, tmp_path / "out", retries=0, timeout_seconds=0.5)
