@@ -27,6 +27,7 @@ __all__ = [
     "append_sums",
     "entry_offsets",
     "hash_file",
+    "parse_head",
     "parse_sums",
     "search_metadata",
     "statistics",
