@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdf256_fast._core import Policy
+from fdf256_fast.cores import usable_cores
 from fdf256_fast.errors import UsageError
 from fdf256_fast.units import format_bytes
 
@@ -116,11 +116,7 @@ class Limits:
     @property
     def worker_threads(self) -> int:
         """``workers``, or the number of cores that this process may use."""
-        if self.workers:
-            return self.workers
-        # Not every system tells which cores a process may use.
-        allowed = getattr(os, "sched_getaffinity", None)
-        return len(allowed(0)) if allowed else os.cpu_count() or 1
+        return self.workers or usable_cores()
 
     def within_open_files(self, *, archives: int = 0, each: int = 1) -> Limits:
         """The same with no more connections than this process may have files open, beside those of

@@ -6,7 +6,7 @@ import asyncio
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -96,15 +96,15 @@ async def playing(answer: Callable[[Asked, bytes, bytes], bytes | None]) -> Asyn
         yield played
 
 
-async def fetched(played: Played, path: Path, **limits: float) -> None:
+async def fetched(played: Played, path: Path, **limits: Any) -> None:
     """Fetch it over one connection; every byte must be right."""
-    await fetch(played.url, path, limits=Limits(connections=1, **limits))  # type: ignore[arg-type]
+    await fetch(played.url, path, limits=Limits(connections=1, **limits))
     assert path.read_bytes() == BODY
 
 
 async def test_all_requests_of_one_connection_say_the_same(tmp_path: Path) -> None:
     async with playing(plain) as played:
-        await fetched(played, tmp_path / "out", headers={"X-Token": "secret", "User-Agent": "mine"})  # type: ignore[arg-type]
+        await fetched(played, tmp_path / "out", headers={"X-Token": "secret", "User-Agent": "mine"})
     assert played.connections == 1
     assert len(played.asked) > LATER
     first, *others = ({**one.header, "Range": ""} for one in played.asked)
