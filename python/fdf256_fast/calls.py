@@ -158,7 +158,7 @@ class Common:
 
             print_local_report(report.as_json(), verb=verb)
         else:
-            from fdf256_fast.console import print_report
+            from fdf256_fast.plain import print_report
 
             print_report(report.as_json(), verb=verb)
 

@@ -13,7 +13,6 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
-from urllib.parse import urlsplit
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group
@@ -27,7 +26,6 @@ from fdf256_fast.plain import (
     closing_words,
     counted,
     files_words,
-    installed_words,
     is_terminal,
     joined,
     number,
@@ -37,10 +35,10 @@ from fdf256_fast.plain import (
     total_of,
 )
 from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
+from fdf256_fast.summary import NOT_VERIFIED, SIZE_COLUMNS, archive_columns, closing_line, sizes
 from fdf256_fast.units import (
     format_bytes,
     format_countdown,
-    format_duration,
     format_part,
     format_percent,
     format_rate,
@@ -468,6 +466,9 @@ def rich_progress(stream: TextIO | None) -> RichProgress:
 # A table that goes to a file or a pipe is not cut to a window that nobody looks through.
 _UNLIMITED_CELLS = 10_000
 
+# A table of thousands of rows tells a person nothing, and pushes the closing line off the screen.
+_ROWS_SHOWN = 50
+
 
 def _output(console: Console | None, *, stderr: bool = False) -> Console:
     if console is not None:
@@ -522,19 +523,14 @@ def print_report(
     """Print what a run has done: a row for each archive and a closing line, on standard output.
 
     ``report`` is the object that ``--json`` prints.  Fields that are missing are left out.  The
-    closing line of a run that succeeded starts with ``verb``.
+    closing line of a run that succeeded starts with ``verb``.  A terminal gets no more than the first rows.
     """
     out = _output(console)
-    archives = objects(report.get("archives"))
-    if archives:
-        _print_archives(archives, out)
+    table = archive_columns(report)
+    if table:
+        _print_archives(table, out)
         out.print()
-    if report.get("ok"):
-        closing = f"{verb} {installed_words(report)}: {_transfer_words(report)}, "
-        closing += f"{_verified_words(report.get('verified'), len(archives))}."
-    else:
-        closing = f"Not finished: {_transfer_words(report)}."
-    out.print(Text(printable(closing, out.encoding)))
+    out.print(Text(printable(closing_line(report, verb), out.encoding)))
 
 
 def print_plan(report: Mapping[str, object], console: Console | None = None) -> None:
@@ -550,8 +546,8 @@ def print_plan(report: Mapping[str, object], console: Console | None = None) -> 
         [archive.get("name", "") for archive in archives],
         # A tar does not say in advance what is in it.
         ["?" if count is None else f"{number(count):,.0f}" for count in counts],
-        _sizes(archives, "bytes"),
-        _sizes(archives, "bytes_to_fetch"),
+        sizes(archives, "bytes"),
+        sizes(archives, "bytes_to_fetch"),
         [f"{number(archive.get('requests')):,.0f}" for archive in archives],
         strict=True,
     )
@@ -582,28 +578,19 @@ def print_error(message: str, hint: str = "", console: Console | None = None) ->
         out.print(Text(f"  {printable(hint, out.encoding)}", _QUIET_STYLE), soft_wrap=True)
 
 
-def _print_archives(archives: Sequence[Mapping[str, object]], out: Console) -> None:
-    columns: dict[str, list[object]] = {
-        "archive": [archive.get("name", "") for archive in archives],
-        "size": _sizes(archives, "bytes"),
-        "downloaded": _sizes(archives, "bytes_downloaded"),
-        "resumed": _sizes(archives, "bytes_resumed"),
-        "verified": [_verified_mark(archive.get("verified")) for archive in archives],
-        "from": [_host(archive.get("url")) for archive in archives],
+def _print_archives(table: Mapping[str, Sequence[str]], out: Console) -> None:
+    columns: dict[str, Sequence[object]] = {
+        heading: cells[:_ROWS_SHOWN] if out.is_terminal else cells for heading, cells in table.items()
     }
-    # Most runs resume nothing, and a column of zeros says nothing.
-    if not any(number(archive.get("bytes_resumed")) for archive in archives):
-        del columns["resumed"]
     # A narrow terminal gets fewer columns rather than folded ones.
     for dispensable in ("from", "resumed", "downloaded"):
         if _table_cells(columns) > out.width:
             columns.pop(dispensable, None)
-    right = {"size", "downloaded", "resumed"}
-    print_table("", list(columns), zip(*columns.values(), strict=True), right=right, console=out)
-
-
-def _sizes(archives: Iterable[Mapping[str, object]], field: str) -> list[object]:
-    return [format_bytes(number(archive.get(field))) for archive in archives]
+    columns["verified"] = [_verified_mark(cell) for cell in columns["verified"]]
+    rows = list(zip(*columns.values(), strict=True))
+    print_table("", list(columns), rows, right=SIZE_COLUMNS, console=out)
+    if left := len(table["archive"]) - len(rows):
+        out.print(f"and {left:,} more: --json has them all", style=_QUIET_STYLE)
 
 
 def _table_cells(columns: Mapping[str, Sequence[object]]) -> int:
@@ -613,50 +600,11 @@ def _table_cells(columns: Mapping[str, Sequence[object]]) -> int:
 
 
 def _verified_mark(verified: object) -> Text:
-    if not isinstance(verified, str) or verified == "none":
-        return Text("no", "yellow")
-    return Text(printable(verified, "ascii"), _VERIFIED_STYLE)
-
-
-def _host(url: object) -> str:
-    """Who delivered; the rest of a signed address is nobody's business."""
-    try:
-        return urlsplit(str(url or "")).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _transfer_words(report: Mapping[str, object]) -> str:
-    """``1.29 GB in 1.8 s (715 MB/s), 2 retries``."""
-    downloaded = number(report.get("bytes_downloaded"))
-    resumed = number(report.get("bytes_resumed"))
-    seconds = number(report.get("seconds"))
-    words = f"{format_bytes(downloaded)} in {format_duration(seconds)}"
-    if downloaded and seconds > 0:
-        words += f" ({format_rate(downloaded / seconds)})"
-    if any(number(archive.get("adopted")) for archive in objects(report.get("archives"))):
-        words += f", {format_bytes(resumed)} were there already"
-    elif resumed:
-        words += f" after {format_bytes(resumed)} kept from an earlier run"
-    retries = int(number(report.get("retries")))
-    return f"{words}, {retries_words(retries)}" if retries else words
-
-
-def _verified_words(verified: object, archives: int) -> str:
-    """What was checked, and no more than that."""
-    if verified == "crc32":
-        return "every file matches its CRC-32"
-    if not isinstance(verified, str) or verified == "none":
-        return "not verified: no digest is known"
-    if archives == 1:
-        return f"the archive matches its published {verified}"
-    return f"all archives match their published {verified}"
+    # It comes from this program, or from a journal.
+    return Text(printable(str(verified), "ascii"), "yellow" if verified == NOT_VERIFIED else _VERIFIED_STYLE)
 
 
 # ------------------------------------------------------------------------------------ what was found
-
-# A table of thousands of rows tells a person nothing, and pushes the closing line off the screen.
-_FINDINGS_SHOWN = 50
 
 
 def print_verification(found: Mapping[str, object], summary: str, console: Console | None = None) -> None:
@@ -667,9 +615,9 @@ def print_verification(found: Mapping[str, object], summary: str, console: Conso
     out = _output(console)
     rows = list(_findings(found))
     if rows:
-        print_table("", ["", "file", "why"], rows[:_FINDINGS_SHOWN], console=out)
-    if len(rows) > _FINDINGS_SHOWN:
-        out.print(f"and {len(rows) - _FINDINGS_SHOWN:,} more: --json has them all", style=_QUIET_STYLE)
+        print_table("", ["", "file", "why"], rows[:_ROWS_SHOWN], console=out)
+    if len(rows) > _ROWS_SHOWN:
+        out.print(f"and {len(rows) - _ROWS_SHOWN:,} more: --json has them all", style=_QUIET_STYLE)
     repaired, downloaded = (int(number(found.get(field))) for field in ("repaired", "bytes_downloaded"))
     if repaired:
         took = f", {format_bytes(downloaded)} downloaded" if downloaded else ""
@@ -704,10 +652,10 @@ def print_forgotten(done: Mapping[str, object], console: Console | None = None) 
 
     removed, absent = objects(done.get("removed")), _strings(done.get("absent"))
     would = "Would remove" if done.get("dry_run") else "Removed"
-    for one in removed[:_FINDINGS_SHOWN]:
+    for one in removed[:_ROWS_SHOWN]:
         say(str(one.get("path")))
-    if len(removed) > _FINDINGS_SHOWN:
-        say(f"and {len(removed) - _FINDINGS_SHOWN:,} more: --json has them all", _QUIET_STYLE)
+    if len(removed) > _ROWS_SHOWN:
+        say(f"and {len(removed) - _ROWS_SHOWN:,} more: --json has them all", _QUIET_STYLE)
     size = format_bytes(number(done.get("bytes")))
     say(f"{would} {counted(len(removed), 'file')} ({size}) from {done.get('target')}.")
     if absent:

@@ -22,6 +22,7 @@ from fdf256_fast.console import (
 )
 from fdf256_fast.errors import UsageError
 from fdf256_fast.plain import PlainProgress, choose_progress, print_local_report
+from fdf256_fast.plain import print_report as print_plain_report
 from fdf256_fast.plain import print_table as print_plain_table
 from fdf256_fast.progress import ArchiveProgress, Progress, Snapshot
 
@@ -652,6 +653,34 @@ def test_a_report_is_printed_on_standard_output(capsys: pytest.CaptureFixture[st
     streams = capsys.readouterr()
     assert streams.out.endswith("all archives match their published md5.\n")
     assert streams.err == ""
+
+
+@pytest.mark.parametrize("name", ["plain", "größer", "\x1b[2J"])
+@pytest.mark.parametrize("ok", [True, False])
+def test_a_report_without_rich_is_the_one_that_rich_prints(
+    name: str, ok: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archives = [
+        {"name": name, "bytes": 2 * MEGA, "bytes_resumed": 5, "verified": "none", "url": "http://[broken"},
+        {"name": "cc-by-2", "bytes": 1, "verified": "md5", "url": "http://example.org/a"},
+    ]
+    for content in (report(ok=ok, archives=archives), report(ok=ok, archives=[])):
+        print_report(content, verb="Fetched")
+        with_rich = plain(capsys.readouterr().out)
+        print_plain_report(content, verb="Fetched")
+        assert plain(capsys.readouterr().out) == with_rich
+
+
+def test_a_report_of_thousands_of_files_does_not_push_its_closing_line_off_the_screen() -> None:
+    archives = [{"name": f"{number:04}", "verified": "md5"} for number in range(1234)]
+    console = terminal(200)
+    print_report(report(archives=archives), console)
+    lines = plain(written(console)).splitlines()
+    assert [line.split()[0] for line in lines[1:51]] == [f"{number:04}" for number in range(50)]
+    assert lines[51] == "and 1,184 more: --json has them all"
+    assert lines[-1].startswith("Installed 10,012 files")
+    # A pipe has no screen.
+    assert len(printed(report(archives=archives))) == 1234 + 3
 
 
 def test_a_report_tells_what_was_resumed_and_tried_again() -> None:
