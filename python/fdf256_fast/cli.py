@@ -52,6 +52,10 @@ class _Commands(click.Group):
         name = cmd_name.replace("-", "_")
         command = getattr(import_module(f"fdf256_fast.commands.{name}"), name)
         assert isinstance(command, click.Command)
+        # asyncio, which every command imports, has imported ssl.
+        from fdf256_fast.authorities import read_when_needed  # noqa: PLC0415
+
+        read_when_needed()
         return command
 
 
