@@ -205,6 +205,8 @@ class Engine:
         """Tells the size of an archive that was added without one."""
     def set_window(self, archive: int, window_bytes: int) -> None:
         """Sets how far ahead of the frontier bytes may arrive."""
+    def hungry(self) -> float:
+        """For how many seconds, all in all, a worker has had nothing to do but to wait for bytes."""
     def abandon(self, archive: int) -> None:
         """Gives up an archive and lets go of its bytes."""
     def wait(self, seconds: float) -> list[_Event]:

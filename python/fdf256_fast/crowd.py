@@ -1,13 +1,15 @@
-"""How many connections to use: fewer where a host refuses them, more where each of them is held back.
+"""How many connections to use: fewer where a host refuses them or the machine has enough to do, more where
+each of them is held back.
 
 Decisions only: times, rates and counts come in, numbers go out.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-__all__ = ["Crowd"]
+__all__ = ["FEW", "Appetite", "Crowd"]
 
 LOOK_SECONDS = 0.4
 """The rate is taken over this long: several spans of each connection.  A number of connections is judged as
@@ -31,6 +33,40 @@ BUSY_SHARE = 0.75
 
 REFUSED_SECONDS = 10.0
 """After so long without a refusal a host is tried with one connection more."""
+
+FEW = 4
+"""So many do as long as workers hardly ever wait for bytes, and one for each archive: fewer requests, longer
+spans.  Medians (2 cores, loopback): 2 GB 1.50 s instead of 1.57, an installation of 1.3 GB 1.85 s instead of
+2.07; with 8 it was 1.57 and 1.88."""
+
+APPETITE_SECONDS = 0.05
+"""Whether they wait is averaged over about so long.  It begins with few: where the first answer takes as
+long, all connections are there by the time that there is something to ask them for."""
+
+SATED_SHARE = 0.25
+"""Who waits a smaller share of the time has enough; on loopback it is a tenth."""
+
+HUNGRY_SHARE = 0.5
+"""And who waits a larger one gets all connections, until it is less than the other."""
+
+
+@dataclass(slots=True)
+class Appetite:
+    """Whether workers wait for bytes, which more connections might bring."""
+
+    is_hungry: bool = field(init=False, default=False)
+    _share: float = field(init=False, default=0.0)
+    _waited: float = field(init=False, default=0.0)
+    _looked_at: float | None = field(init=False, default=None)
+
+    def looked(self, waited: float, now: float) -> None:
+        """Until ``now`` they have waited so long in all; both in seconds."""
+        passed = 0.0 if self._looked_at is None else now - self._looked_at
+        if passed > 0:
+            share = min(1.0, (waited - self._waited) / passed)
+            self._share += (share - self._share) * (1 - math.exp(-passed / APPETITE_SECONDS))
+            self.is_hungry = self._share > (SATED_SHARE if self.is_hungry else HUNGRY_SHARE)
+        self._waited, self._looked_at = waited, now
 
 
 @dataclass(slots=True)

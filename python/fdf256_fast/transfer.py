@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
 
 from fdf256_fast._core import Engine, Job
-from fdf256_fast.crowd import Crowd
+from fdf256_fast.crowd import FEW, Appetite, Crowd
 from fdf256_fast.errors import Error, StorageError, TransferError
 from fdf256_fast.meter import Meter, Pacer
 from fdf256_fast.plan import joined
@@ -256,6 +256,7 @@ class Transfer:
         # Seconds and bytes of the last spans.
         self._came: deque[tuple[float, int]] = deque(maxlen=64)
         self._crowd = Crowd(limits.connections_start, limits.connections_most)
+        self._appetite = Appetite()
         self._connected = 0
         self._quiet_until: dict[str, float] = {}
         self._random = random.Random()
@@ -266,6 +267,7 @@ class Transfer:
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         self._intake.open()
+        self._appetite.looked(self.engine.hungry(), self._clock())
         self._tasks = [self._group.create_task(job) for job in (self._hear(), self._steer())]
         self._add_connections()
         return self
@@ -331,6 +333,13 @@ class Transfer:
     def connections(self) -> int:
         """Requests under way."""
         return sum(len(feed.flights) for feed in self.feeds)
+
+    @property
+    def _level(self) -> int:
+        """How many requests there may be now."""
+        if self._appetite.is_hungry:
+            return self._crowd.level
+        return min(self._crowd.level, max(FEW, len(self.feeds)))
 
     async def deliver(
         self, feed: Feed, flight: Flight, answer: Answer, receiver: Receiver | None = None
@@ -441,7 +450,7 @@ class Transfer:
         Called whenever something has changed; one look for all of them, since a look by each at every
         change cost more than a millisecond a span.
         """
-        while self._idle and self.connections < self._crowd.level:
+        while self._idle and self.connections < self._level:
             found = self._choose() or (self._hedge() if hedging else None)
             if found is None:
                 return
@@ -488,7 +497,8 @@ class Transfer:
         return self._crowd.room(host, used, now)
 
     def _next_span(self, feed: Feed) -> Span | None:
-        length = span_bytes(self._ahead_bytes, self._crowd.level)
+        level = self._level
+        length = span_bytes(self._ahead_bytes, level)
         if feed.holes:
             return _cut(feed.holes, length)
         frontier = self.engine.status(feed.number)[1]
@@ -502,8 +512,8 @@ class Transfer:
             return None
         if len(self.feeds) == 1:
             # Towards the end smaller ones, so that all connections end together.
-            left = (feed.end - feed.cursor) // (2 * self._crowd.level)
-            each = self._flow.rate / self._crowd.level
+            left = (feed.end - feed.cursor) // (2 * level)
+            each = self._flow.rate / level
             least = int(ANSWERS_PER_SPAN * self._answer_seconds * each)
             length = min(length, max(left, least, SPAN_BYTES_MIN))
         span = Span(feed.cursor, min(feed.end, feed.cursor + length))
@@ -744,6 +754,7 @@ class Transfer:
                     if flight.receiver is not None:
                         self._count_poured(feed, flight)
             self._set_windows()
+            self._appetite.looked(self.engine.hungry(), self._clock())
             if self._crowd.measured(self.meter.total, self.connections, self._clock()):
                 logger.info("trying %d connections", self._crowd.level)
                 self._add_connections()

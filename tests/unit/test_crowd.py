@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fdf256_fast.crowd import GROW_SECONDS, LOOK_SECONDS, REFUSED_SECONDS, Crowd
+from fdf256_fast.crowd import GROW_SECONDS, LOOK_SECONDS, REFUSED_SECONDS, Appetite, Crowd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,3 +99,43 @@ def test_a_rate_that_never_settles_is_judged_all_the_same() -> None:
     swinging = [100 + 50 * (step // 4 % 2) for step in range(int(10 * GROW_SECONDS) + 5)]
     assert level_after(swinging[: len(swinging) // 2]) == 16
     assert level_after(swinging) > 16
+
+
+def hunger_over(shares: list[float]) -> list[bool]:
+    """Whether workers count as hungry after each hundredth of a second of which they wait such a share."""
+    appetite, waited, found = Appetite(), 0.0, []
+    appetite.looked(waited, 0.0)
+    for step, share in enumerate(shares, start=1):
+        waited += share / 100
+        appetite.looked(waited, step / 100)
+        found.append(appetite.is_hungry)
+    return found
+
+
+def test_workers_that_hardly_wait_have_enough_and_those_that_do_get_all_connections() -> None:
+    assert not any(hunger_over([0.2] * 100))
+    assert hunger_over([0.2] * 100 + [0.9] * 10)[-1]
+    assert not hunger_over([1.0] * 100 + [0.1] * 20)[-1]
+
+
+def test_before_the_first_answer_they_wait() -> None:
+    assert all(hunger_over([1.0] * 100)[5:])
+
+
+def test_a_moment_without_bytes_or_a_burst_of_them_changes_nothing() -> None:
+    assert not any(hunger_over([0.0] * 100 + [1.0, 1.0, 0.0, 0.0, 0.0, 0.0] * 10))
+    assert all(hunger_over([1.0] * 100 + [0.0] * 4 + [1.0] * 20)[10:])
+
+
+@pytest.mark.parametrize("is_hungry", [True, False])
+def test_between_the_two_shares_it_stays_as_it_is(is_hungry: bool) -> None:
+    before = [1.0 if is_hungry else 0.0] * 100
+    assert set(hunger_over(before + [0.4] * 200)[100:]) == {is_hungry}
+
+
+def test_two_looks_at_one_moment_are_one() -> None:
+    appetite = Appetite()
+    for _ in range(2):
+        appetite.looked(0.0, 1.0)
+        appetite.looked(0.1, 1.1)
+    assert appetite.is_hungry

@@ -312,6 +312,11 @@ impl Engine {
         self.0.set_window(archive, window_bytes);
     }
 
+    /// For how long, all in all, a worker has had nothing to do but to wait for bytes, in seconds.
+    fn hungry(&self) -> f64 {
+        self.0.hungry().as_secs_f64()
+    }
+
     fn abandon(&self, archive: usize) {
         self.0.abandon(archive);
     }

@@ -20,6 +20,7 @@ use crate::archive::{Archive, Unpacking, Work, passed_of};
 pub use crate::archive::{Spec, UNKNOWN_BYTES, UnpackSpec};
 use crate::digest::{Algorithm, Hasher, lanes, update_together};
 use crate::error::{Error, Result};
+use crate::hunger::Hunger;
 use crate::intake::{Intake, Receiver};
 use crate::job::Job;
 pub use crate::recheck::{Lost, Unpacked};
@@ -122,6 +123,7 @@ struct State {
     busy: usize,
     /// One of those that have nothing to do waits for bytes.
     receiving: bool,
+    hunger: Hunger,
     /// Nothing more is to come: digests do not wait for company any more.
     is_last: bool,
     closing: bool,
@@ -178,6 +180,7 @@ impl Engine {
                 idle: 0,
                 busy: 0,
                 receiving: false,
+                hunger: Hunger::default(),
                 is_last: false,
                 closing: false,
             }),
@@ -299,6 +302,12 @@ impl Engine {
         let mut state = self.shared.lock();
         state.archives[archive].set_window(window_bytes);
         self.shared.wake_one(state);
+    }
+
+    /// For how long, all in all, some worker has had nothing to do but to wait for bytes.
+    #[must_use]
+    pub fn hungry(&self) -> Duration {
+        self.shared.lock().hunger.total(Instant::now())
     }
 
     /// Gives up `archive`: what arrives for it from now on is dropped, no event tells of it any more.
@@ -494,14 +503,21 @@ impl Shared {
                 && (state.busy == 0 || self.pool.used_bytes() < READ_MOST_BYTES || state.unpacks())
             {
                 state.receiving = true;
+                state.hunger.begin(Instant::now());
                 drop(state);
                 let ready = intake.wait(patience);
                 state = self.lock();
+                state.hunger.end(Instant::now());
                 state.receiving = false;
                 if let Some(number) = ready {
                     return Some(Next::Read(number));
                 }
                 continue;
+            }
+            // No answer has come yet, or the event loop is at them.
+            let is_hungry = !intake.is_some_and(Intake::is_open);
+            if is_hungry {
+                state.hunger.begin(Instant::now());
             }
             state.idle += 1;
             state = match patience {
@@ -511,6 +527,9 @@ impl Shared {
                 None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
             state.idle -= 1;
+            if is_hungry {
+                state.hunger.end(Instant::now());
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod extract_large;
 mod extract_tar;
 mod extract_zip;
 pub mod head;
+mod hunger;
 pub mod intake;
 pub mod job;
 pub mod json;
