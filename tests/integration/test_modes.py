@@ -154,7 +154,7 @@ async def test_a_kept_archive_that_got_shorter_at_the_origin_has_no_old_end(tmp_
         async def job(progress: Progress) -> Report:
             return await install(target, catalog=catalog, keep_archives=True, progress=progress)
 
-        # More than the new one will have, and early: on a busy machine it is cancelled some tenths of a second late.
+        # More than the new one will have, and early: a busy machine cancels it some tenths of a second late.
         await cancelled(job, 300_000)
         write_zip(archive, {f"{i}.bin": bytes_of(40_000, i + 1) for i in range(5)})
         await install(target, catalog=catalog, keep_archives=True)
