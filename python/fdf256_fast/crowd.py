@@ -43,11 +43,15 @@ APPETITE_SECONDS = 0.05
 """Whether they wait is averaged over about so long.  It begins with few: where the first answer takes as
 long, all connections are there by the time that there is something to ask them for."""
 
-SATED_SHARE = 0.25
-"""Who waits a smaller share of the time has enough; on loopback it is a tenth."""
+SATED_SHARE = 0.1
+"""Who waits a smaller share of the time has enough: on loopback it is a twentieth with 16 connections, and an
+eighth with few."""
 
 HUNGRY_SHARE = 0.5
 """And who waits a larger one gets all connections, until it is less than the other."""
+
+FULL_SECONDS = 10.0
+"""Where few were not enough after all, all of them stay for so long."""
 
 
 @dataclass(slots=True)
@@ -58,6 +62,8 @@ class Appetite:
     _share: float = field(init=False, default=0.0)
     _waited: float = field(init=False, default=0.0)
     _looked_at: float | None = field(init=False, default=None)
+    _was_sated: bool = field(init=False, default=False)
+    _full_until: float = field(init=False, default=-math.inf)
 
     def looked(self, waited: float, now: float) -> None:
         """Until ``now`` they have waited so long in all; both in seconds."""
@@ -65,8 +71,18 @@ class Appetite:
         if passed > 0:
             share = min(1.0, (waited - self._waited) / passed)
             self._share += (share - self._share) * (1 - math.exp(-passed / APPETITE_SECONDS))
-            self.is_hungry = self._share > (SATED_SHARE if self.is_hungry else HUNGRY_SHARE)
+            self._decide(now)
         self._waited, self._looked_at = waited, now
+
+    def _decide(self, now: float) -> None:
+        if self.is_hungry:
+            self.is_hungry = self._share > SATED_SHARE or now < self._full_until
+            self._was_sated |= not self.is_hungry
+        elif self._share > HUNGRY_SHARE:
+            self.is_hungry = True
+            # At the beginning nobody had enough yet.
+            if self._was_sated:
+                self._full_until = now + FULL_SECONDS
 
 
 @dataclass(slots=True)

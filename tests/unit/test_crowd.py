@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fdf256_fast.crowd import GROW_SECONDS, LOOK_SECONDS, REFUSED_SECONDS, Appetite, Crowd
+from fdf256_fast.crowd import FULL_SECONDS, GROW_SECONDS, LOOK_SECONDS, REFUSED_SECONDS, Appetite, Crowd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def hunger_over(shares: list[float]) -> list[bool]:
 def test_workers_that_hardly_wait_have_enough_and_those_that_do_get_all_connections() -> None:
     assert not any(hunger_over([0.2] * 100))
     assert hunger_over([0.2] * 100 + [0.9] * 10)[-1]
-    assert not hunger_over([1.0] * 100 + [0.1] * 20)[-1]
+    assert not hunger_over([1.0] * 100 + [0.05] * 30)[-1]
 
 
 def test_before_the_first_answer_they_wait() -> None:
@@ -131,6 +131,15 @@ def test_a_moment_without_bytes_or_a_burst_of_them_changes_nothing() -> None:
 def test_between_the_two_shares_it_stays_as_it_is(is_hungry: bool) -> None:
     before = [1.0 if is_hungry else 0.0] * 100
     assert set(hunger_over(before + [0.4] * 200)[100:]) == {is_hungry}
+
+
+def test_where_few_were_not_enough_all_of_them_stay() -> None:
+    once = [1.0] * 20 + [0.0] * 50
+    assert not hunger_over(once)[-1]
+    steps = int(FULL_SECONDS * 100)
+    after = hunger_over(once + [1.0] * 20 + [0.0] * steps)[len(once) + 10 :]
+    assert all(after[: steps - 20])
+    assert not after[-1]
 
 
 def test_two_looks_at_one_moment_are_one() -> None:
