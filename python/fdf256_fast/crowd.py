@@ -50,8 +50,11 @@ eighth with few."""
 HUNGRY_SHARE = 0.5
 """And who waits a larger one gets all connections, until it is less than the other."""
 
-FULL_SECONDS = 10.0
-"""Where few were not enough after all, all of them stay for so long."""
+FULL_SECONDS_START = 0.5
+"""Where few were not enough after all, all of them stay for so long, and twice as long each further time."""
+
+FULL_SECONDS_MAX = 8.0
+"""But no longer."""
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class Appetite:
     _looked_at: float | None = field(init=False, default=None)
     _was_sated: bool = field(init=False, default=False)
     _full_until: float = field(init=False, default=-math.inf)
+    _full_seconds: float = field(init=False, default=FULL_SECONDS_START)
 
     def looked(self, waited: float, now: float) -> None:
         """Until ``now`` they have waited so long in all; both in seconds."""
@@ -82,7 +86,8 @@ class Appetite:
             self.is_hungry = True
             # At the beginning nobody had enough yet.
             if self._was_sated:
-                self._full_until = now + FULL_SECONDS
+                self._full_until = now + self._full_seconds
+                self._full_seconds = min(FULL_SECONDS_MAX, 2 * self._full_seconds)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fdf256_fast.crowd import FULL_SECONDS, GROW_SECONDS, LOOK_SECONDS, REFUSED_SECONDS, Appetite, Crowd
+from fdf256_fast.crowd import (
+    FULL_SECONDS_MAX,
+    FULL_SECONDS_START,
+    GROW_SECONDS,
+    LOOK_SECONDS,
+    REFUSED_SECONDS,
+    Appetite,
+    Crowd,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,13 +141,13 @@ def test_between_the_two_shares_it_stays_as_it_is(is_hungry: bool) -> None:
     assert set(hunger_over(before + [0.4] * 200)[100:]) == {is_hungry}
 
 
-def test_where_few_were_not_enough_all_of_them_stay() -> None:
-    once = [1.0] * 20 + [0.0] * 50
-    assert not hunger_over(once)[-1]
-    steps = int(FULL_SECONDS * 100)
-    after = hunger_over(once + [1.0] * 20 + [0.0] * steps)[len(once) + 10 :]
-    assert all(after[: steps - 20])
-    assert not after[-1]
+def test_where_few_were_not_enough_all_of_them_stay_longer_each_time() -> None:
+    found = hunger_over(([1.0] * 20 + [0.0] * 1000) * 8)
+    runs = [len(list(group)) / 100 for is_hungry, group in itertools.groupby(found) if is_hungry]
+    # At the beginning nobody had enough yet.
+    assert runs[0] < FULL_SECONDS_START
+    expected = [min(FULL_SECONDS_MAX, FULL_SECONDS_START * 2**again) for again in range(7)]
+    assert runs[1:] == pytest.approx(expected, abs=0.02)
 
 
 def test_two_looks_at_one_moment_are_one() -> None:
