@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fdf256_fast._core import __version__
+from fdf256_fast.authorities import read_when_needed
 from fdf256_fast.errors import UsageError
 from fdf256_fast.status import print_failure
 
@@ -27,6 +28,8 @@ has its name with ``_`` for ``-``."""
 
 def run(arguments: Sequence[str], *, wants_json: bool) -> int:
     """Run the command and return its status; raises what it raises, but for what click has to say."""
+    # Before a command imports aiohttp.
+    read_when_needed()
     try:
         return _command.main(arguments, prog_name="fdf256", standalone_mode=False) or 0
     except click.exceptions.Exit as stop:
@@ -52,10 +55,6 @@ class _Commands(click.Group):
         name = cmd_name.replace("-", "_")
         command = getattr(import_module(f"fdf256_fast.commands.{name}"), name)
         assert isinstance(command, click.Command)
-        # asyncio, which every command imports, has imported ssl.
-        from fdf256_fast.authorities import read_when_needed  # noqa: PLC0415
-
-        read_when_needed()
         return command
 
 

@@ -321,16 +321,12 @@ def print_local_report(report: Mapping[str, object], *, verb: str) -> None:
 
     ``report`` is the object that ``--json`` prints, of a run that succeeded.
     """
+    from fdf256_fast.summary import SIZE_COLUMNS, archive_columns  # noqa: PLC0415 - needs this
+
+    columns = archive_columns(report)
+    shown = ("archive", "size", "verified")
+    print_table(shown, zip(*(columns[heading] for heading in shown), strict=True), right=SIZE_COLUMNS)
     archives = objects(report.get("archives"))
-    rows = [
-        [
-            archive.get("name", ""),
-            format_bytes(number(archive.get("bytes"))),
-            "no" if archive.get("verified") == "none" else archive.get("verified"),
-        ]
-        for archive in archives
-    ]
-    print_table(["archive", "size", "verified"], rows, right={"size"})
     print_text(f"\n{verb} {installed_words(report)}: {local_words(report, archives)}.")
 
 

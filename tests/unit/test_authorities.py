@@ -18,11 +18,22 @@ BEGIN = {
 }
 
 
+def printed_by(program: str, folder: Path) -> list[str]:
+    """What ``program`` prints where the system trusts one authority; in a process of its own."""
+    path = folder / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"SSL_CERT_FILE": str(path), "SSL_CERT_DIR": str(folder / "none")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
 @pytest.mark.parametrize("kind", BEGIN)
 def test_they_are_read_when_a_context_begins_to_encrypt(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "authority.pem"
-    trustme.CA().cert_pem.write_to_path(path)
-    # A process of its own: this one must not be changed.
     program = f"""
 import socket, ssl
 from fdf256_fast.authorities import read_when_needed
@@ -36,28 +47,12 @@ first = context.cert_store_stats()["x509_ca"]
 {BEGIN[kind]}
 print(before, first, context.cert_store_stats()["x509_ca"])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"SSL_CERT_FILE": str(path), "SSL_CERT_DIR": str(tmp_path / "none")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["0", "1", "1"]
+    assert printed_by(program, tmp_path) == ["0", "1", "1"]
 
 
 def test_a_program_that_imports_this_package_reads_them_as_ever(tmp_path: Path) -> None:
-    path = tmp_path / "authority.pem"
-    trustme.CA().cert_pem.write_to_path(path)
     program = """
 import ssl, fdf256_fast, fdf256_fast.fetching, fdf256_fast.options
 print(ssl.create_default_context().cert_store_stats()["x509_ca"])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"SSL_CERT_FILE": str(path), "SSL_CERT_DIR": str(tmp_path / "none")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["1"]
+    assert printed_by(program, tmp_path) == ["1"]

@@ -17,7 +17,7 @@ impl Hunger {
         self.since.get_or_insert(now);
     }
 
-    /// Nobody does any more.
+    /// Bytes have come: whoever else waits now has company at work, and does not count.
     pub fn end(&mut self, now: Instant) {
         self.before = self.total(now);
         self.since = None;
