@@ -67,6 +67,18 @@ fn entries_come_in_their_order_with_their_last_fields() {
 }
 
 #[test]
+fn a_name_that_is_too_long_to_be_remembered_is_passed() {
+    let long = "x".repeat(200);
+    let text = format!(r#"{{"1": {{"user": 1, "{long}": 2}}, "2": {{"user": 3, "title": 4}}, "3": {{}}}}"#);
+    let second = ("2".to_owned(), Some("3".to_owned()), Some("4".to_owned()));
+    let third = ("3".to_owned(), None, None);
+    assert_eq!(rows(&text), vec![row("1", "1"), second, third]);
+    // The very first, too.
+    let text = format!(r#"{{"1": {{"{long}": 2}}, "2": {{}}, "3": {{"user": 4}}}}"#);
+    assert_eq!(rows(&text), vec![("1".to_owned(), None, None), ("2".to_owned(), None, None), row("3", "4")]);
+}
+
+#[test]
 fn an_entry_that_occurs_twice_stands_first_and_has_its_last_value() {
     let text =
         r#"{"1": {"user": 1}, "2": {"user": 2}, "\u0031": {"user": 3}, "2": {"user": 4}, "1": {"user": 5}}"#;

@@ -139,8 +139,16 @@ pub(super) struct Template {
 /// From the brace or comma to the value.
 #[derive(Debug, Default)]
 struct Stretch {
+    /// None where one was too long to be remembered.
     bytes: Vec<u8>,
     field: Option<usize>,
+}
+
+impl Stretch {
+    #[inline]
+    fn is_passed(&self, cursor: &mut Cursor<'_>) -> bool {
+        !self.bytes.is_empty() && cursor.takes(&self.bytes)
+    }
 }
 
 /// What comes behind a brace or comma.
@@ -190,7 +198,7 @@ impl Template {
     fn object(&mut self, cursor: &mut Cursor<'_>, fields: &mut [Range<usize>]) -> Result<(), Fault> {
         for number in 0.. {
             let field = match self.stretches.get(number) {
-                Some(stretch) if cursor.takes(&stretch.bytes) => stretch.field,
+                Some(stretch) if stretch.is_passed(cursor) => stretch.field,
                 _ => match self.learn(number, cursor)? {
                     Ahead::Value(field) => field,
                     Ahead::Nothing => return Ok(()),
