@@ -271,18 +271,17 @@ class Client:
 
     async def _send(self, source: Source, url: str, request: _Request) -> _Reply:
         """Ask once; and once more, over another connection, when the first is silent from the start."""
-        kept = await self._ask_kept(source, url, request)
-        if kept is not None:
-            return kept
-        if self._timeout_seconds > SECOND_ASK_SECONDS:
-            first = asyncio.timeout(SECOND_ASK_SECONDS)
-            try:
-                async with first:
-                    return await self._send_once(source, url, request)
-            except TimeoutError:
-                if not first.expired():
-                    raise
-                logger.info("%s: no answer in %.0f s, asking again", source.name, SECOND_ASK_SECONDS)
+        # None is no limit of its own: the timeout comes first then.
+        patience = SECOND_ASK_SECONDS if self._timeout_seconds > SECOND_ASK_SECONDS else None
+        first = asyncio.timeout(patience)
+        try:
+            async with first:
+                kept = await self._ask_kept(source, url, request)
+                return kept or await self._send_once(source, url, request)
+        except TimeoutError:
+            if not first.expired():
+                raise
+            logger.info("%s: no answer in %.0f s, asking again", source.name, SECOND_ASK_SECONDS)
         return await self._send_once(source, url, request)
 
     async def _ask_kept(self, source: Source, url: str, request: _Request) -> KeptReply | None:
@@ -298,8 +297,10 @@ class Client:
         if connection is None:
             return None
         headers = {**request.headers, **self._credentials.headers(url, source.url)}
+        # A longer silence ends with `_send`'s own patience: one timer for most requests.
+        is_short = request.silence_seconds <= SECOND_ASK_SECONDS
         try:
-            async with asyncio.timeout(min(SECOND_ASK_SECONDS, request.silence_seconds)):
+            async with asyncio.timeout(request.silence_seconds) if is_short else contextlib.nullcontext():
                 reply = await connection.ask(address.target, headers, url)
         except (Gone, TimeoutError) as error:
             logger.info("%s: asking again over another connection (%s)", source.name, error)

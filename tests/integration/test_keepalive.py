@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fdf256_fast import Limits, fetch
+from fdf256_fast import Limits, client, fetch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,6 +39,8 @@ class Played:
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
     pieces: bool = False
+    delays: dict[tuple[int, int], float] = field(default_factory=dict)
+    """Seconds before an answer, by connection and request."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -58,6 +60,7 @@ class Played:
                     f"Content-Range: bytes {start}-{end - 1}/{len(BODY)}\r\n"
                     f'Content-Length: {end - start}\r\nETag: "one"\r\n'
                 )
+                await asyncio.sleep(self.delays.get((connection, number), 0.0))
                 sent = self.answer(one, head.encode(), BODY[start:end])
                 if sent is None:
                     break
@@ -165,6 +168,16 @@ async def test_silence_is_asked_again_over_another_connection(tmp_path: Path) ->
     failed, again = played.asked[LATER - 1 : LATER + 1]
     assert (failed.connection, again.connection) == (1, 2)
     assert again.header == failed.header
+
+
+async def test_a_slow_answer_is_waited_for_after_one_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SECOND_ASK_SECONDS", 0.2)
+    async with playing(plain) as played:
+        played.delays = {(1, LATER): 0.6, (2, 1): 0.6}
+        await fetched(played, tmp_path / "out", timeout_seconds=600)
+    assert played.connections == 2, "the second is as slow, and is not given up"
 
 
 async def test_a_server_that_says_close_is_not_asked_again(tmp_path: Path) -> None:
