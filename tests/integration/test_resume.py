@@ -233,7 +233,7 @@ async def test_archives_that_were_finished_are_not_asked_for_again(tmp_path: Pat
     target = tmp_path / "target"
     async with Origin(folder, rate=2_000_000) as source:
         catalog = plain_catalog(source.url, "small", "large")
-        await cancelled(lambda progress: install(target, catalog=catalog, progress=progress), 1_200_000)
+        await cancelled(lambda progress: install(target, catalog=catalog, progress=progress), 30_000)
         report = await install(target, catalog=catalog)
     first, second = report.archives
     assert (first.bytes_downloaded, first.bytes_resumed) == (0, small.stat().st_size)
