@@ -100,7 +100,11 @@ class Answer:
         """
         transport = self._plain_transport()
         if transport is not None and self.span is not None:
-            first = self._reply.begun()
+            try:
+                first = self._reply.begun()
+            except (aiohttp.ClientError, OSError) as error:
+                # It was held for longer than aiohttp waits for the next byte.
+                raise _transient(error, self._source) from error
             left = self.span.length - len(first)
             if first:
                 write(first)
@@ -522,7 +526,9 @@ def _joined(source: Source, url: str, location: str) -> str:
     """Where a redirect leads.  Raises TransferError for what is no http address."""
     try:
         following = urljoin(url, location)
-        scheme = urlsplit(following).scheme
+        parts = urlsplit(following)
+        # Looked at here, since that raises where it is none.
+        scheme, _ = parts.scheme, parts.port
     except ValueError as error:
         raise TransferError(
             f"{source.name} redirects to something that is no address", url=source.name

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from fdf256_fast.errors import Error, TransferError
+from fdf256_fast.errors import Error, TransferError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,9 +89,13 @@ class Source:
 
     @classmethod
     def parse(cls, location: str) -> Source:
-        """A source from a URL (http, https, file) or a path."""
+        """A source from a URL (http, https, file) or a path.  Raises UsageError for a port that is none."""
         parts = urlsplit(location)
         if parts.scheme in {"http", "https"}:
+            try:
+                _ = parts.port
+            except ValueError as error:
+                raise UsageError(f"{redacted(location)} is not an address: {error}") from error
             return cls(location)
         path = Path(unquote(parts.path) if parts.scheme == "file" else location)
         return cls(path.absolute().as_uri(), path)
@@ -152,6 +156,10 @@ class Sources:
     def has_other_than(self, source: Source) -> bool:
         """Whether somebody else can be asked."""
         return any(other.dead is None for other in self.all if other is not source)
+
+    def has_better_than(self, source: Source) -> bool:
+        """Whether somebody else is asked next, who has failed less often."""
+        return any(other.dead is None and other.failures < source.failures for other in self.all)
 
     def explained(self, error: TransferError) -> TransferError:
         """``error`` with what else was wrong with any of the sources."""

@@ -638,14 +638,20 @@ class Transfer:
         self, feed: Feed, flight: Flight, source: Source, span: Span, receiver: Receiver
     ) -> None:
         asked = self._clock()
-        async with self.client.get(source, span, vouched=feed.vouched) as answer:
-            self._answer_seconds += (self._clock() - asked - self._answer_seconds) / ANSWERS_AVERAGED
-            if answer.total not in {None, feed.total}:
-                raise OriginChanged(f"{source.name} has {answer.total} bytes, the archive has {feed.total}")
-            if answer.span is None:
-                await self._take_whole(feed, flight, source, answer)
-            else:
-                await self.deliver(feed, flight, answer, receiver)
+        try:
+            async with self.client.get(source, span, vouched=feed.vouched) as answer:
+                self._answer_seconds += (self._clock() - asked - self._answer_seconds) / ANSWERS_AVERAGED
+                if answer.total not in {None, feed.total}:
+                    raise OriginChanged(
+                        f"{source.name} has {answer.total} bytes, the archive has {feed.total}"
+                    )
+                if answer.span is None:
+                    await self._take_whole(feed, flight, source, answer)
+                else:
+                    await self.deliver(feed, flight, answer, receiver)
+        finally:
+            # Who waits for another try is not being served.
+            flight.answer = None
 
     async def _take_whole(self, feed: Feed, flight: Flight, source: Source, answer: Answer) -> None:
         """The source sends everything, whatever is asked for: read it from its start, for all connections."""
@@ -677,6 +683,9 @@ class Transfer:
         """Note that ``source`` failed; what to raise: worth another try as long as somebody can be asked."""
         source.failures += 1
         if isinstance(error, Transient):
+            if sources.has_better_than(source):
+                # That one is asked next, whom this one's wish to be left alone does not concern.
+                error.retry_after = None
             return error
         if isinstance(error, OriginChanged) and source.path is None and not sources.has_other_than(source):
             return error

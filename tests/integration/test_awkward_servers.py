@@ -8,17 +8,18 @@ import hashlib
 import zipfile
 from typing import TYPE_CHECKING
 
+import pytest
 from aiohttp import web
 
 from fdf256_fast import client, fetch, install
 from fdf256_fast.catalog import Archive, Catalog, Digest
+from fdf256_fast.errors import TransferError, UsageError
 from fdf256_fast.limits import Limits
+from tests.integration.runs import PATIENCE_SECONDS, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
-
-    import pytest
 
 
 def bytes_of(length: int) -> bytes:
@@ -115,6 +116,73 @@ async def test_a_connection_that_falls_silent_is_raced_by_another(tmp_path: Path
         )
         quiet.set()
     assert path.read_bytes() == content
+
+
+async def test_a_redirect_to_a_port_that_is_none_is_a_transfer_error(tmp_path: Path) -> None:
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "http://127.0.0.1:99999/a.bin"})
+
+    async with serving(handle) as url:
+        with pytest.raises(TransferError, match="redirects to something that is no address"):
+            await fetch(f"{url}/a.bin", tmp_path / "a.bin")
+
+
+async def test_a_port_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"http://127\.0\.0\.1:99999/a\.bin\?… .*range"):
+        await fetch("http://127.0.0.1:99999/a.bin?secret", tmp_path / "a.bin")
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_mirror_is_asked_while_another_source_wants_to_be_left_alone(tmp_path: Path) -> None:
+    content = bytes_of(10_000)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if request.match_info["name"] == "busy.bin":
+            return web.Response(status=503, headers={"Retry-After": "300"})
+        return web.Response(body=content, headers={"ETag": '"one"'})
+
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        path = await fetch(f"{url}/busy.bin", tmp_path / "a.bin", mirrors=[f"{url}/a.bin"])
+    assert path.read_bytes() == content
+
+
+async def test_an_outage_of_all_connections_is_not_taken_for_too_many_of_them(tmp_path: Path) -> None:
+    content = bytes_of(8_000_000)
+    broken = asyncio.Event()
+    state = {"begun": 0, "refused": 0}
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        start, end = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
+        stop = min(end + 1, len(content))
+        if broken.is_set() and state["refused"] == 0:
+            state["refused"] += 1
+            return web.Response(status=503)
+        response = web.StreamResponse(
+            status=206,
+            headers={
+                "Content-Range": f"bytes {start}-{stop - 1}/{len(content)}",
+                "Content-Length": str(stop - start),
+                "ETag": '"one"',
+            },
+        )
+        await response.prepare(request)
+        if start and not broken.is_set():
+            state["begun"] += 1
+            if state["begun"] == 3:
+                broken.set()
+            await broken.wait()
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+        await response.write(content[start:stop])
+        return response
+
+    recorder = Recorder()
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        path = await fetch(f"{url}/a.bin", tmp_path / "a.bin", progress=recorder)
+    assert path.read_bytes() == content
+    assert state["refused"] == 1
+    assert not [text for text in recorder.messages if "more connections" in text]
 
 
 async def test_a_first_request_that_gets_no_answer_is_sent_again(
