@@ -214,7 +214,7 @@ async def test_a_staged_file_that_somebody_removed_is_fetched_again(
         catalog = made.catalog(source.url)
         await cancelled(
             lambda progress: install(target, catalog=catalog, limits=limits, progress=progress),
-            made.size // 2,
+            made.size // 8,
         )
         staged = [path for path in (target / ".fdf256" / "staging").rglob("*.png") if path.stat().st_size > 0]
         assert staged
