@@ -24,9 +24,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
-from urllib.parse import urlsplit
 
 from fdf256_fast.errors import CatalogError, UsageError
+from fdf256_fast.sources import split_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -321,8 +321,7 @@ def _problem_with_url(url: str) -> str | None:
     if not url.isprintable() or " " in url:
         return "has a space or control character in it"
     try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises for a port that is not a number up to 65535
+        parts = split_url(url)
     except ValueError as error:
         return f"is not a URL: {error}"
     if parts.scheme not in _SCHEMES:

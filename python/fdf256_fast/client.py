@@ -34,7 +34,7 @@ from fdf256_fast.keepalive import (
 )
 from fdf256_fast.pour import Pour
 from fdf256_fast.retry import Transient, Unranged, retry_after_seconds, status_is_retried
-from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Validator, redacted
+from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Validator, redacted, split_url
 from fdf256_fast.spans import ContentRange, Span, parse_content_range, range_header
 
 if TYPE_CHECKING:
@@ -526,9 +526,7 @@ def _joined(source: Source, url: str, location: str) -> str:
     """Where a redirect leads.  Raises TransferError for what is no http address."""
     try:
         following = urljoin(url, location)
-        parts = urlsplit(following)
-        # Looked at here, since that raises where it is none.
-        scheme, _ = parts.scheme, parts.port
+        scheme = split_url(following).scheme
     except ValueError as error:
         raise TransferError(
             f"{source.name} redirects to something that is no address", url=source.name

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from fdf256_fast._core import Job, hash_file
 from fdf256_fast.client import Client
@@ -29,7 +29,7 @@ from fdf256_fast.lock import Locks
 from fdf256_fast.progress import ArchiveProgress, Progress
 from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.retry import Budget
-from fdf256_fast.sources import OriginChanged, Source, Sources
+from fdf256_fast.sources import OriginChanged, Source, Sources, given_url
 from fdf256_fast.space import Need, check_space, explain_full, used_bytes
 from fdf256_fast.together import Together, each
 from fdf256_fast.transfer import Transfer
@@ -114,7 +114,7 @@ async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that peop
 
 def file_name(url: str) -> str:
     """The file name that a URL suggests.  Raises UsageError where it has none that is safe to use."""
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    name = unquote(given_url(url).path).rpartition("/")[2]
     if not name or name in {".", ".."} or len(os.fsencode(name)) > 200 or not name.isprintable():
         raise UsageError(f"{url}: no file name can be made of this URL", hint="Give one with -o.")
     return name

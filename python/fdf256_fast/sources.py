@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from fdf256_fast.errors import Error, TransferError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["OriginChanged", "Source", "Sources", "Validator", "redacted"]
+__all__ = ["OriginChanged", "Source", "Sources", "Validator", "given_url", "redacted", "split_url"]
 
 
 UNRANGED_MAX = 3
@@ -89,13 +90,9 @@ class Source:
 
     @classmethod
     def parse(cls, location: str) -> Source:
-        """A source from a URL (http, https, file) or a path.  Raises UsageError for a port that is none."""
-        parts = urlsplit(location)
+        """A source from a URL (http, https, file) or a path.  Raises UsageError for what is neither."""
+        parts = given_url(location)
         if parts.scheme in {"http", "https"}:
-            try:
-                _ = parts.port
-            except ValueError as error:
-                raise UsageError(f"{redacted(location)} is not an address: {error}") from error
             return cls(location)
         path = Path(unquote(parts.path) if parts.scheme == "file" else location)
         return cls(path.absolute().as_uri(), path)
@@ -134,6 +131,22 @@ def redacted(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of ``url``.  Raises ValueError for what is none, a port beyond 65535 included."""
+    parts = urlsplit(url)
+    _ = parts.port  # looked at by nobody before a request is made, and raises
+    return parts
+
+
+def given_url(url: str) -> SplitResult:
+    """The parts of a URL that somebody gave.  Raises UsageError, which quotes nothing that may be secret."""
+    try:
+        return split_url(url)
+    except ValueError as error:
+        shown = re.split(r"[?#]", url, maxsplit=1)[0].rpartition("@")[2]
+        raise UsageError(f"{shown} is not a URL: {error}") from error
 
 
 class Sources:

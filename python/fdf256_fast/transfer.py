@@ -559,6 +559,8 @@ class Transfer:
             try:
                 await self._fetch_missing(feed, flight, source, receiver)
             except Error as error:
+                # While it waits for another try it is not being served.
+                flight.answer = None
                 # Before the failure is counted: what it brought nevertheless is progress.
                 feed.budget.refill(self.engine.status(feed.number)[0])
                 # A connection that was dropped because somebody else was faster is nobody's fault.
@@ -638,20 +640,14 @@ class Transfer:
         self, feed: Feed, flight: Flight, source: Source, span: Span, receiver: Receiver
     ) -> None:
         asked = self._clock()
-        try:
-            async with self.client.get(source, span, vouched=feed.vouched) as answer:
-                self._answer_seconds += (self._clock() - asked - self._answer_seconds) / ANSWERS_AVERAGED
-                if answer.total not in {None, feed.total}:
-                    raise OriginChanged(
-                        f"{source.name} has {answer.total} bytes, the archive has {feed.total}"
-                    )
-                if answer.span is None:
-                    await self._take_whole(feed, flight, source, answer)
-                else:
-                    await self.deliver(feed, flight, answer, receiver)
-        finally:
-            # Who waits for another try is not being served.
-            flight.answer = None
+        async with self.client.get(source, span, vouched=feed.vouched) as answer:
+            self._answer_seconds += (self._clock() - asked - self._answer_seconds) / ANSWERS_AVERAGED
+            if answer.total not in {None, feed.total}:
+                raise OriginChanged(f"{source.name} has {answer.total} bytes, the archive has {feed.total}")
+            if answer.span is None:
+                await self._take_whole(feed, flight, source, answer)
+            else:
+                await self.deliver(feed, flight, answer, receiver)
 
     async def _take_whole(self, feed: Feed, flight: Flight, source: Source, answer: Answer) -> None:
         """The source sends everything, whatever is asked for: read it from its start, for all connections."""

@@ -48,7 +48,11 @@ class Recorder(Progress):
 
 
 async def cancelled(job: Callable[[Progress], Coroutine[Any, Any, object]], verified_bytes: int) -> Recorder:
-    """Run ``job`` and cancel it once so many bytes are verified."""
+    """Run ``job`` and cancel it once so many bytes are verified.
+
+    They had better be few, however slow the source is: while one connection brings the next of them, the
+    others may bring all the rest.
+    """
     task: asyncio.Task[object]
 
     def cancel() -> None:

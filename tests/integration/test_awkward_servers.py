@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import time
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
-from fdf256_fast import client, fetch, install
+from fdf256_fast import client, fetch, fetching, install
 from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.errors import TransferError, UsageError
 from fdf256_fast.limits import Limits
@@ -83,30 +84,33 @@ async def test_a_dataset_without_a_length_is_spooled_and_installed(tmp_path: Pat
     assert not (tmp_path / "target/.fdf256/spool").exists()
 
 
+async def partial(request: web.Request, content: bytes) -> tuple[web.StreamResponse, bytes]:
+    """The head of the answer to a request for a span, and the body that belongs to it."""
+    span = request.http_range
+    start, stop = span.start or 0, min(span.stop or len(content), len(content))
+    headers = {
+        "Content-Range": f"bytes {start}-{stop - 1}/{len(content)}",
+        "Content-Length": str(stop - start),
+        "ETag": '"one"',
+    }
+    response = web.StreamResponse(status=206, headers=headers)
+    await response.prepare(request)
+    return response, content[start:stop]
+
+
 async def test_a_connection_that_falls_silent_is_raced_by_another(tmp_path: Path) -> None:
     content = bytes_of(4_000_000)
-    asked: list[int] = []
+    asked: list[str] = []
     quiet = asyncio.Event()
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        span = request.http_range
-        start, stop = span.start or 0, min(span.stop or len(content), len(content))
-        asked.append(start)
-        response = web.StreamResponse(
-            status=206,
-            headers={
-                "Content-Range": f"bytes {start}-{stop - 1}/{len(content)}",
-                "Content-Length": str(stop - start),
-                "ETag": '"one"',
-            },
-        )
-        await response.prepare(request)
-        if len(asked) == 3:
-            # Half of the third span, and then nothing for ever.
-            await response.write(content[start : start + (stop - start) // 2])
+        asked.append(request.headers["Range"])
+        is_third = len(asked) == 3
+        response, body = await partial(request, content)
+        # Half of the third span, and then nothing for ever.
+        await response.write(body[: len(body) // 2] if is_third else body)
+        if is_third:
             await quiet.wait()
-            return response
-        await response.write(content[start:stop])
         return response
 
     async with serving(handle) as url:
@@ -127,10 +131,46 @@ async def test_a_redirect_to_a_port_that_is_none_is_a_transfer_error(tmp_path: P
             await fetch(f"{url}/a.bin", tmp_path / "a.bin")
 
 
-async def test_a_port_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"http://127\.0\.0\.1:99999/a\.bin\?… .*range"):
-        await fetch("http://127.0.0.1:99999/a.bin?secret", tmp_path / "a.bin")
+@pytest.mark.parametrize("name", ["", "a.bin"], ids=["named by the URL", "named"])
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "127.0.0.1:x", "[::1"])
+async def test_what_is_no_url_is_a_usage_error_without_secrets(host: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a URL") as caught:
+        await fetch(f"http://user:secret@{host}/a.bin?secret#secret", tmp_path / name)
+    assert host in str(caught.value)
+    assert "secret" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+async def test_an_answer_that_waited_too_long_for_its_file_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes_of(200_000)
+    again = asyncio.Event()
+    asked = 0
+    add = fetching._FileRun.add
+
+    def add_late(run: fetching._FileRun, saved: str | None = None) -> int:
+        time.sleep(0.8)
+        return add(run, saved)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        is_first = asked == 1
+        response, body = await partial(request, content)
+        if is_first:
+            await response.write(body[:1000])
+            await again.wait()
+        else:
+            again.set()
+            await response.write(body)
+        return response
+
+    monkeypatch.setattr(fetching._FileRun, "add", add_late)
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        path = await fetch(f"{url}/a.bin", tmp_path / "a.bin", limits=Limits(timeout_seconds=0.3))
+    assert path.read_bytes() == content
+    assert again.is_set()
 
 
 async def test_a_mirror_is_asked_while_another_source_wants_to_be_left_alone(tmp_path: Path) -> None:
@@ -149,39 +189,31 @@ async def test_a_mirror_is_asked_while_another_source_wants_to_be_left_alone(tmp
 async def test_an_outage_of_all_connections_is_not_taken_for_too_many_of_them(tmp_path: Path) -> None:
     content = bytes_of(8_000_000)
     broken = asyncio.Event()
-    state = {"begun": 0, "refused": 0}
+    begun = refused = 0
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        start, end = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
-        stop = min(end + 1, len(content))
-        if broken.is_set() and state["refused"] == 0:
-            state["refused"] += 1
+        nonlocal begun, refused
+        if broken.is_set() and not refused:
+            refused += 1
             return web.Response(status=503)
-        response = web.StreamResponse(
-            status=206,
-            headers={
-                "Content-Range": f"bytes {start}-{stop - 1}/{len(content)}",
-                "Content-Length": str(stop - start),
-                "ETag": '"one"',
-            },
-        )
-        await response.prepare(request)
-        if start and not broken.is_set():
-            state["begun"] += 1
-            if state["begun"] == 3:
-                broken.set()
-            await broken.wait()
-            assert request.transport is not None
-            request.transport.abort()
+        is_first = request.http_range.start == 0
+        response, body = await partial(request, content)
+        if is_first or broken.is_set():
+            await response.write(body)
             return response
-        await response.write(content[start:stop])
+        begun += 1
+        if begun == 3:
+            broken.set()
+        await broken.wait()
+        assert request.transport is not None
+        request.transport.abort()
         return response
 
     recorder = Recorder()
     async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
         path = await fetch(f"{url}/a.bin", tmp_path / "a.bin", progress=recorder)
     assert path.read_bytes() == content
-    assert state["refused"] == 1
+    assert refused == 1
     assert not [text for text in recorder.messages if "more connections" in text]
 
 

@@ -222,7 +222,7 @@ async def test_another_catalog_after_a_cut_off_run_shows_nothing_of_the_first(tm
     async with Origin(folder, rate=2_000_000) as origin:
         await cancelled(
             lambda progress: install(target, catalog=catalog_of(origin.url, "first"), progress=progress),
-            30_000,  # early: while one connection brings the next member, the others bring all the rest
+            30_000,
         )
         await install(target, catalog=catalog_of(origin.url, "second"))
     check_installed(target, unzipped([second], tmp_path / "unzipped"))

@@ -139,7 +139,7 @@ pub(super) struct Template {
 /// From the brace or comma to the value.
 #[derive(Debug, Default)]
 struct Stretch {
-    /// None where one was too long to be remembered.
+    /// Empty where it was too long to be remembered.
     bytes: Vec<u8>,
     field: Option<usize>,
 }
