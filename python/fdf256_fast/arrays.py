@@ -137,7 +137,8 @@ def _header(path: Path, start: bytes) -> tuple[dict[str, Any], int]:
     if len(text) < length or length > _HEADER_BYTES_MAX:
         raise damaged(path, "its header is cut off, or longer than NumPy reads")
     try:
-        header = ast.literal_eval(text.decode("utf-8" if start[6] == 3 else "latin-1").strip())
+        # As it is: `strip` would take more for blanks than NumPy does.
+        header = ast.literal_eval(text.decode("utf-8" if start[6] == 3 else "latin-1"))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         raise damaged(path, "its header cannot be read") from error
     if not _is_sound(header):

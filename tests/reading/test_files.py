@@ -161,6 +161,18 @@ def test_an_array_of_another_length_than_its_header_says_is_refused(tmp_path: Pa
         Array.of(tmp_path, BOUNDING_BOX)
 
 
+@pytest.mark.parametrize("byte", [0x1C, 0x85, 0xA0])
+def test_what_only_python_takes_for_a_blank_is_no_end_of_a_header(tmp_path: Path, byte: int) -> None:
+    whole = bytearray(npy(boxes(3)))
+    whole[whole.index(b"}") + 1] = byte
+    path = tmp_path / "bounding_box.npy"
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match="header"):
+        np.load(path)
+    with pytest.raises(IntegrityError, match="its header cannot be read"):
+        Array.of(tmp_path, BOUNDING_BOX)
+
+
 @given(data=st.data())
 def test_a_damaged_header_is_refused_or_read_as_numpy_does(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
