@@ -480,7 +480,7 @@ class ArchiveRun:
 
     async def _stream(self, source: Source, spool: Path) -> str | None:
         engine, transfer = self._shared.engine, self._shared.transfer
-        async with transfer.client.get(source, vouched=self._digest is not None) as answer:
+        async with transfer.get(source, vouched=self._digest is not None) as answer:
             self._entry.source = source.name
             self._entry.total = answer.total
             if answer.total is not None:

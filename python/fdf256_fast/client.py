@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -177,7 +177,7 @@ class Client:
         self._given = session
         self._session: aiohttp.ClientSession
         self._credentials: Credentials
-        self._asking: dict[Source, asyncio.Lock] = {}
+        self._asking: dict[Source, _Asking] = {}
         # A caller's own session may do with requests what nobody here knows of.
         is_own = session is None and not is_paced and "host" not in {name.lower() for name in self._headers}
         self._kept = KeptConnections() if is_own else None
@@ -240,9 +240,18 @@ class Client:
             start = source.resolved
             if start is None and source.redirects:
                 # Its signature has expired under all connections at once: one of them asks for a new one.
-                async with self._asking.setdefault(source, asyncio.Lock()):
+                asking = self._asking.setdefault(source, _Asking())
+                failures = asking.failures
+                async with asking.lock:
+                    if asking.failures != failures:
+                        # Each would wait as long for nothing, and the last one for all of them together.
+                        raise Transient(asking.reason, url=source.name)
                     if source.resolved is None:
-                        return await self._follow(source, source.url, request)
+                        try:
+                            return await self._follow(source, source.url, request)
+                        except Transient as error:
+                            asking.failures, asking.reason = asking.failures + 1, error.reason
+                            raise
                 continue
             reply = await self._follow(source, start or source.url, request)
             if start is None or reply.status not in _EXPIRED:
@@ -325,6 +334,8 @@ class Client:
             own = headers if urlsplit(url).scheme == "http" else proxy_headers
             own[hdrs.PROXY_AUTHORIZATION] = proxy.authorization
         try:
+            if self._kept is not None and self._kept.is_silent(address_of(without_user(url)).origin):
+                headers[hdrs.CONNECTION] = "close"
             response = await self._session.get(
                 without_user(url),
                 headers=headers,
@@ -346,6 +357,15 @@ class Client:
             raise TransferError(f"{redacted(url)} is not a URL that can be asked", url=source.name) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _transient(error, source, crowded=True) from error
+
+
+@dataclass(slots=True)
+class _Asking:
+    """The one request at a time for where a source's redirects lead now; ``reason`` of the last failure."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    failures: int = 0
+    reason: str = ""
 
 
 @lru_cache(64)

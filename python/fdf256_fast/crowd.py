@@ -92,6 +92,8 @@ class Appetite:
 
 @dataclass(slots=True)
 class _Host:
+    """``allowed`` connections at a time; ``since`` is when the last one was refused, or may be asked for."""
+
     allowed: int
     since: float
 
@@ -117,10 +119,13 @@ class Crowd:
         self.level = self.start
         self._is_settled = self.start >= self.most
 
-    def refused(self, host: str, accepted: int, now: float) -> bool:
-        """``host`` refused a connection while it served ``accepted``; True the first time, which is news."""
+    def refused(self, host: str, accepted: int, now: float, retry_after: float = 0.0) -> bool:
+        """``host`` refused a connection while it served ``accepted``; True the first time, which is news.
+
+        In ``retry_after`` seconds it may be asked for it again: for that one, since the others are served.
+        """
         is_news = host not in self._hosts
-        self._hosts[host] = _Host(max(1, accepted), now)
+        self._hosts[host] = _Host(max(1, accepted), now + retry_after)
         # A host that wants fewer is not to be asked with more.
         self._is_settled = True
         return is_news
@@ -128,6 +133,11 @@ class Crowd:
     def is_limited(self, host: str) -> bool:
         """Whether ``host`` has ever refused; for all others there is nothing to count."""
         return host in self._hosts
+
+    def explains(self, host: str, accepted: int) -> bool:
+        """Whether ``host``, which serves ``accepted``, may refuse one more for no other reason than that."""
+        known = self._hosts.get(host)
+        return accepted > 0 and (known is None or accepted >= known.allowed)
 
     def room(self, host: str, used: int, now: float) -> bool:
         """Whether ``host``, with ``used`` connections, may get another one."""

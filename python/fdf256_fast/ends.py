@@ -150,7 +150,7 @@ class EndReader:
             return await _read_span(source.path, Span(max(0, size - TAIL_BYTES), size))
         if self._begun is not None and self._begun.source is source:
             return await self._fetch_rest_of_tail(source, self._begun)
-        async with self._transfer.client.get(
+        async with self._transfer.get(
             source,
             tail_bytes=TAIL_BYTES,
             vouched=self._vouched,
@@ -169,7 +169,7 @@ class EndReader:
         """Go on where an answer broke off."""
         rest = Span(begun.span.start + len(begun.data), begun.span.end)
         if rest.length > 0:
-            async with self._transfer.client.get(
+            async with self._transfer.get(
                 source,
                 rest,
                 vouched=self._vouched,
@@ -210,7 +210,7 @@ class EndReader:
             return True
         source.total = total
         source.validator = known
-        async with self._transfer.client.get(source, probe, vouched=self._vouched) as answer:
+        async with self._transfer.get(source, probe, vouched=self._vouched) as answer:
             if _gives_none(source, answer):
                 return False
             got = b"".join([chunk async for chunk in answer.chunks()])
@@ -251,7 +251,7 @@ class EndReader:
             raise storage_error("write", error, part) from error
 
     async def _fetch_rest(self, source: Source, rest: Span, part: Path, have: int) -> bool:
-        async with self._transfer.client.get(source, rest, vouched=self._vouched) as answer:
+        async with self._transfer.get(source, rest, vouched=self._vouched) as answer:
             if _gives_none(source, answer):
                 return False
             async for chunk in answer.chunks():

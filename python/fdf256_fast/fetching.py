@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from fdf256_fast._core import Job, hash_file
 from fdf256_fast.client import Client
+from fdf256_fast.cores import usable_cores
 from fdf256_fast.durable import storing, sync_files
 from fdf256_fast.errors import DigestMismatch, Error, TransferError, UsageError
 from fdf256_fast.in_order import InOrder, final, first_span_bytes
@@ -198,6 +199,8 @@ class _Shared:
         self.limits = limits
         self.locks = locks
         self.places = places
+        # Files that are there already are read by no more threads: the loop's others are for those that come.
+        self.reading = asyncio.Semaphore(min(limits.worker_threads, usable_cores()))
         self.first_span_bytes = first_span_bytes(limits, places)
         self.connections = asyncio.Semaphore(limits.connections_start)
         self.folders: set[Path] = set()
@@ -396,7 +399,8 @@ class _FileRun(InOrder):
         if digest is None or not await self._shared.is_file(path):
             return False
         job = Job()
-        computed = await in_job(job, hash_file, job, path, digest.algorithm)
+        async with self._shared.reading:
+            computed = await in_job(job, hash_file, job, path, digest.algorithm)
         if computed != digest.value:
             return False
         self._entry.total = self._resumed = (await in_thread(path.stat)).st_size

@@ -110,7 +110,7 @@ class InOrder:
         if source.path is None and total:
             source.total = total
             source.validator = source.validator or self._known().validators.get(source.name, Validator())
-            async with self._transfer.client.get(source, Span(total - 1, total)):
+            async with self._transfer.get(source, Span(total - 1, total)):
                 pass
 
     async def _from(self, source: Source) -> str | None:
@@ -129,7 +129,7 @@ class InOrder:
         span = Span(frontier, frontier + self._first_span_bytes)
         if total is not None:
             span = Span(frontier, min(span.end, total))
-        async with self._transfer.client.get(source, span, vouched=self._digest is not None) as answer:
+        async with self._transfer.get(source, span, vouched=self._digest is not None) as answer:
             self._known().source = source.name
             # Until the engine has been told of it, which takes a thread.
             answer.hold()
@@ -151,6 +151,7 @@ class InOrder:
         if source.total is None:
             # The range came with "*" for the size; the last byte's own range tells it.
             with contextlib.suppress(Unranged):
+                # Not to be waited for: the first answer counts until somebody takes it.
                 async with self._transfer.client.get(source, tail_bytes=1, vouched=self._digest is not None):
                     pass
         self._is_pieced = source.total is not None and (self._digest is not None or bool(source.validator))

@@ -282,9 +282,7 @@ class InOrderRun(ArchiveRun, InOrder):
         if source.path is not None:
             self._entry.total = await file_size(source.path)
             return
-        async with self._transfer.client.get(
-            source, tail_bytes=1, vouched=self._digest is not None
-        ) as answer:
+        async with self._transfer.get(source, tail_bytes=1, vouched=self._digest is not None) as answer:
             self._entry.total = answer.total
             self._entry.validators[source.name] = source.validator
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,6 +47,13 @@ READ_BYTES = 4096
 """At most so much of a body comes with the head, through Python; the rest stays for the workers."""
 
 HEAD_BYTES_MAX = 64 * 1024
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+"""A server that ends its lines without CR is for aiohttp to understand."""
+
+SILENT_MAX = 3
+"""So many requests in a row on kept connections that got no answer in time, to one server: what is between
+drops connections that rest, and each would cost that time again."""
 
 _COMMON = frozenset({"host", "accept", "user-agent"})
 """Fields that are the same in each request to a server; all others are in the caller's hands."""
@@ -240,7 +248,7 @@ class KeptConnection(asyncio.BufferedProtocol):
         elif self._waiter.done():
             # TLS had it already when reading stopped.
             pass
-        elif self._reply is not None or b"\r\n\r\n" in self._came:
+        elif self._reply is not None or _HEAD_END.search(self._came):
             self._transport.pause_reading()
             self._waiter.set_result(None)
         elif len(self._came) > HEAD_BYTES_MAX:
@@ -272,11 +280,14 @@ class KeptConnection(asyncio.BufferedProtocol):
                 # A server of another kind than this is made for.
                 self._kept.give_up(self.origin)
             raise Gone(str(error)) from error
-        except BaseException:
+        except asyncio.CancelledError:
+            # Whoever asked has waited long enough.
             self.close()
+            self._kept.was_silent(self.origin)
             raise
         finally:
             self._waiter = None
+        self._kept.answered(self.origin)
         del self._came[:length]
         self._left, self._is_last = head.content_length, head.is_last
         reply = self._reply = KeptReply(self, url, head)
@@ -347,6 +358,7 @@ class KeptConnections:
     def __init__(self) -> None:
         self._waiting: dict[Origin, list[KeptConnection]] = {}
         self._given_up: set[Origin] = set()
+        self._silent: dict[Origin, int] = {}
 
     def adopt(self, response: aiohttp.ClientResponse) -> bool:
         """Keep the connection of ``response``, whose body has been read past aiohttp.
@@ -360,6 +372,7 @@ class KeptConnections:
             not isinstance(transport, asyncio.Transport)
             or transport.is_closing()
             or origin in self._given_up
+            or self.is_silent(origin)
             or response.version != HttpVersion11
             or _says_close(response.headers)
             # Where OpenSSL does TLS, the connector wants it to end after one answer.
@@ -385,6 +398,21 @@ class KeptConnections:
             connection.close()
         else:
             self._waiting.setdefault(connection.origin, []).append(connection)
+
+    def answered(self, origin: Origin) -> None:
+        """A request got its answer."""
+        self._silent.pop(origin, None)
+
+    def was_silent(self, origin: Origin) -> None:
+        """A request got no answer in time."""
+        self._silent[origin] = self._silent.get(origin, 0) + 1
+        if self.is_silent(origin):
+            logger.info("%s://%s does not answer on connections that were kept", *origin)
+            self._close(origin)
+
+    def is_silent(self, origin: Origin) -> bool:
+        """Whether its connections are to be used once only, by aiohttp too."""
+        return self._silent.get(origin, 0) >= SILENT_MAX
 
     def give_up(self, origin: Origin) -> None:
         """Leave this server to aiohttp."""
@@ -423,6 +451,8 @@ def _head(data: bytes) -> tuple[Head, int]:
     if parsed is None:
         raise ValueError("no end of the header")
     length, minor_version, status, reason, fields = parsed
+    if not data.endswith(b"\r\n\r\n", 0, length):
+        raise ValueError("lines that end without CR")
     headers = CIMultiDict((name, value.decode("utf-8", "surrogateescape")) for name, value in fields)
     lengths = headers.getall(hdrs.CONTENT_LENGTH, [])
     if minor_version != 1 or hdrs.TRANSFER_ENCODING in headers or len(lengths) != 1:

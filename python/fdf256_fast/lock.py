@@ -166,8 +166,10 @@ class Locks:
             self.release(path)
 
     def _beat_soon(self) -> None:
-        self._loop.run_in_executor(None, self._beat)
         self._timer = self._loop.call_later(BEAT_SECONDS, self._beat_soon)
+        # Where there is no thread to be had now, the next beat comes early enough.
+        with contextlib.suppress(RuntimeError):
+            self._loop.run_in_executor(None, self._beat)
 
     def _beat(self) -> None:
         """Touch all holder files."""

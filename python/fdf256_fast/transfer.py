@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import statistics
 from bisect import bisect_right
@@ -29,7 +30,7 @@ from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
 from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from fdf256_fast._core import Receiver
     from fdf256_fast.client import Answer, Client
@@ -136,6 +137,14 @@ class Flight:
             self.answer.abandon()
 
 
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One that is made before there is a flight, which may take its answer over."""
+
+    source: Source
+    answer: Answer | None = None
+
+
 def _future() -> asyncio.Future[str | None]:
     """A future whose error may go unheard: a feed that is dropped has nobody who waits for it."""
     future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
@@ -205,8 +214,8 @@ class Feed:
 
     @property
     def remaining(self) -> int:
-        """Bytes that have not arrived yet, roughly."""
-        return self.unrequested + sum(flight.span.end - flight.position for flight in self.flights)
+        """Bytes that have not arrived yet, roughly; 0 where only the end will tell how many there are."""
+        return self.unrequested + sum(max(0, flight.span.end - flight.position) for flight in self.flights)
 
 
 def _is_over(feed: Feed, flight: Flight) -> bool:
@@ -258,7 +267,7 @@ class Transfer:
         self._crowd = Crowd(limits.connections_start, limits.connections_most)
         self._appetite = Appetite()
         self._connected = 0
-        self._quiet_until: dict[str, float] = {}
+        self._requests: list[_Request] = []
         self._random = random.Random()
         self._ahead_bytes: float = AHEAD_BYTES_START
         self._group = asyncio.TaskGroup()
@@ -316,6 +325,51 @@ class Transfer:
         self._by_number.pop(number, None)
         self._early.pop(number, None)
 
+    @contextlib.asynccontextmanager
+    async def get(
+        self,
+        source: Source,
+        span: Span | None = None,
+        *,
+        tail_bytes: int = 0,
+        vouched: bool = False,
+        patience_seconds: float = math.inf,
+    ) -> AsyncIterator[Answer]:
+        """:meth:`Client.get`, outside of the connections that are had here but counted with them.
+
+        Waits while the host takes no more of them.
+        """
+        request = _Request(source)
+        while True:
+            while not self._has_room(source):
+                await self._woken(STEER_SECONDS)
+            self._requests.append(request)
+            try:
+                async with self.client.get(
+                    source, span, tail_bytes=tail_bytes, vouched=vouched, patience_seconds=patience_seconds
+                ) as answer:
+                    request.answer = answer
+                    yield answer
+                    return
+            except Transient as error:
+                # A file that is never sent must not make its host look crowded for ever.
+                served = self._served(source.host)
+                if (
+                    request.answer is not None
+                    or not self._crowd.explains(source.host, served)
+                    or not self._is_crowded(source, error)
+                ):
+                    raise
+            finally:
+                if request in self._requests:
+                    self._requests.remove(request)
+                self._wake.set()
+
+    def _hand_over(self, flight: Flight, answer: Answer) -> None:
+        """From now on ``answer`` is the flight's."""
+        flight.answer = answer
+        self._requests = [request for request in self._requests if request.answer is not answer]
+
     @contextlib.contextmanager
     def receiving(self) -> Iterator[Receiver]:
         """A buffer for an answer that none of the connections here has asked for."""
@@ -348,7 +402,7 @@ class Transfer:
 
         With a ``receiver``, and without a rate limit, it is read straight into Rust's buffers.
         """
-        flight.answer = answer
+        self._hand_over(flight, answer)
         if receiver is not None and self.limits.rate is None and answer.span is not None:
             await self._pour(feed, flight, answer, receiver)
             return
@@ -405,7 +459,8 @@ class Transfer:
             feed.flights.remove(flight)
 
     async def _stream(self, feed: Feed, flight: Flight, answer: Answer) -> None:
-        flight.reached, flight.answer = 0, answer
+        flight.reached = 0
+        self._hand_over(flight, answer)
         async for chunk in answer.chunks():
             self.engine.write(feed.number, flight.position, chunk)
             flight.reached += len(chunk)
@@ -488,13 +543,21 @@ class Transfer:
 
     def _has_room(self, source: Source) -> bool:
         """Whether the source's host takes another connection now, as far as it has shown."""
-        host, now = source.host, self._clock()
-        if now < self._quiet_until.get(host, now):
-            return False
+        host = source.host
         if not self._crowd.is_limited(host):
             return True
-        used = sum(flight.source.host == host for feed in self.feeds for flight in feed.flights)
-        return self._crowd.room(host, used, now)
+        return self._crowd.room(host, len(self._answers_of(host)), self._clock())
+
+    def _answers_of(self, host: str) -> list[Answer | None]:
+        """Of each request to ``host`` that is under way; None while there is no answer."""
+        answers = [
+            flight.answer for feed in self.feeds for flight in feed.flights if flight.source.host == host
+        ]
+        return answers + [one.answer for one in self._requests if one.source.host == host]
+
+    def _served(self, host: str) -> int:
+        """How many requests ``host`` is answering."""
+        return sum(answer is not None for answer in self._answers_of(host))
 
     def _next_span(self, feed: Feed) -> Span | None:
         level = self._level
@@ -536,12 +599,15 @@ class Transfer:
             rest = Span(slow.position, slow.span.end)
             if rest.length <= 0:
                 continue
-            slow.hedged = True
-            logger.debug("%s: racing %s", feed.name, rest)
             try:
-                return feed, Flight(rest, feed.sources.best(), now, rest.start, hedged=True)
+                source = feed.sources.best()
             except Error:
                 continue
+            if not self._has_room(source):
+                continue
+            slow.hedged = True
+            logger.debug("%s: racing %s", feed.name, rest)
+            return feed, Flight(rest, source, now, rest.start, hedged=True)
         return None
 
     def _usual_seconds(self, span: Span) -> float:
@@ -564,38 +630,35 @@ class Transfer:
                 # Before the failure is counted: what it brought nevertheless is progress.
                 feed.budget.refill(self.engine.status(feed.number)[0])
                 # A connection that was dropped because somebody else was faster is nobody's fault.
-                if not _is_over(feed, flight) and not self._is_crowded(feed, flight, error):
+                if _is_over(feed, flight):
+                    return
+                if not self._is_crowded(source, error):
                     raise
+                # What did not come goes back to those that wait, and one connection less is used.
+                flight.abandon()
+                if flight.position < flight.span.end:
+                    feed.holes.append(Span(flight.position, flight.span.end))
 
         await self.ask(feed.sources, feed.budget, attempt)
-        if flight.span.length > 0:
+        # One that was refused, or that somebody else was faster than, does not tell how long a span takes.
+        if flight.span.length > 0 and not flight.abandoned:
             self._came.append((self._clock() - flight.started, flight.span.length))
         for other in feed.flights:
             if other is not flight and self._is_covered(feed, other):
                 other.abandon()
 
-    def _is_crowded(self, feed: Feed, flight: Flight, error: Error) -> bool:
+    def _is_crowded(self, source: Source, error: Error) -> bool:
         """Whether ``error`` only means that there are too many connections.
 
-        Then the span goes back to those that wait, and one connection less is used: no failure, since
-        others are being served.
+        Then fewer are used from now on: no failure, since others are being served.
         """
-        host, now = flight.source.host, self._clock()
-        served = sum(
-            other.answer is not None and other.source.host == host
-            for one in self.feeds
-            for other in one.flights
-            if other is not flight
-        )
+        host = source.host
+        served = self._served(host)
         if not isinstance(error, Transient) or not error.crowded or not served:
             return False
-        if self._crowd.refused(host, served, now):
+        if self._crowd.refused(host, served, self._clock(), error.retry_after or 0.0):
             self.tell(f"{error.message}: {host} does not take more connections, going on with {served}")
-        self._quiet_until[host] = now + (error.retry_after or 0.0)
         self.retries += 1
-        flight.abandon()
-        if flight.position < flight.span.end:
-            feed.holes.append(Span(flight.position, flight.span.end))
         return True
 
     async def ask(self, sources: Sources, budget: Budget, action: Callable[[Source], Awaitable[T]]) -> T:
@@ -771,8 +834,10 @@ class Transfer:
         wanted = self._flow.rate * AHEAD_SECONDS or AHEAD_BYTES_START
         self._ahead_bytes = max(2.0 * SPAN_BYTES_MIN, min(most, wanted))
         active = [feed for feed in self.feeds if not feed.done.done()]
-        left = sum(feed.remaining for feed in active) or 1
-        for feed in active:
-            share = int(self._ahead_bytes * feed.remaining / left)
+        # One without a size counts as if it had as much left as may be under way.
+        left = [feed.remaining if feed.total else self._ahead_bytes for feed in active]
+        most_left = sum(left) or 1
+        for feed, part in zip(active, left, strict=True):
+            share = int(self._ahead_bytes * part / most_left)
             feed.ahead_bytes = max(2 * SPAN_BYTES_MIN, share)
             self.engine.set_window(feed.number, feed.ahead_bytes)

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import time
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
@@ -16,6 +16,9 @@ from fdf256_fast import client, fetch, fetching, install
 from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.errors import TransferError, UsageError
 from fdf256_fast.limits import Limits
+from fdf256_fast.progress import Progress
+from fdf256_fast.spans import SPAN_BYTES_MIN
+from fdf256_fast.transfer import Transfer
 from tests.integration.runs import PATIENCE_SECONDS, Recorder
 
 if TYPE_CHECKING:
@@ -215,6 +218,147 @@ async def test_an_outage_of_all_connections_is_not_taken_for_too_many_of_them(tm
     assert path.read_bytes() == content
     assert refused == 1
     assert not [text for text in recorder.messages if "more connections" in text]
+
+
+async def fetched_at_once(url: str, folder: Path, count: int, **limits: Any) -> None:
+    """Fetch so many files, which all have the same content."""
+    wanted = [fetching.Wanted(f"{url}/{number}.bin", folder / f"{number}.bin") for number in range(count)]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await fetching.fetch_files(wanted, Limits(**limits), Progress())
+
+
+async def test_files_beyond_those_that_a_server_sends_at_a_time_wait_for_their_turn(tmp_path: Path) -> None:
+    content = bytes_of(10_000)
+    sending = refused = most = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal sending, refused, most
+        if sending >= 3:
+            refused += 1
+            # Not before the others have begun: a server that answers nobody is not a crowded one.
+            await asyncio.sleep(0.2)
+            return web.Response(status=503, headers={"Retry-After": "300"})
+        sending += 1
+        most = max(most, sending)
+        try:
+            response, body = await partial(request, content)
+            await response.write(body[:1000])
+            await asyncio.sleep(0.4)
+            await response.write(body[1000:])
+            return response
+        finally:
+            sending -= 1
+
+    async with serving(handle) as url:
+        await fetched_at_once(url, tmp_path, 12, retries=0)
+    assert sorted(path.read_bytes() == content for path in tmp_path.iterdir()) == [True] * 12
+    assert most == 3
+    assert 9 <= refused < 20, "after the first time they are not asked for in vain"
+
+
+async def test_a_file_that_is_always_refused_is_given_up_and_others_come(tmp_path: Path) -> None:
+    content = bytes_of(10_000)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if request.match_info["name"] == "5.bin":
+            await asyncio.sleep(0.05)
+            return web.Response(status=503)
+        response, body = await partial(request, content)
+        await response.write(body[:1000])
+        await asyncio.sleep(0.1)
+        await response.write(body[1000:])
+        return response
+
+    async with serving(handle) as url:
+        with pytest.raises(TransferError, match=r"5\.bin answered 503"):
+            await fetched_at_once(url, tmp_path, 24, retries=2)
+    names = {path.name for path in tmp_path.glob("*.bin")}
+    assert names == {f"{number}.bin" for number in range(24)} - {"5.bin"}
+
+
+async def test_a_host_that_names_a_time_goes_on_with_those_that_it_serves(tmp_path: Path) -> None:
+    content = bytes_of(8_000_000)
+    sending = refused = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal sending, refused
+        if sending >= 2:
+            refused += 1
+            return web.Response(status=429, headers={"Retry-After": "300"})
+        sending += 1
+        try:
+            response, body = await partial(request, content)
+            await response.write(body[:1000])
+            await asyncio.sleep(0.05)
+            await response.write(body[1000:])
+            return response
+        finally:
+            sending -= 1
+
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        path = await fetch(f"{url}/a.bin", tmp_path / "a.bin", limits=Limits(connections=4))
+    assert path.read_bytes() == content
+    assert refused
+
+
+async def test_a_stream_without_a_size_leaves_the_windows_of_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes_of(30_000_000)
+    shares: list[list[int]] = []
+    set_windows = Transfer._set_windows
+
+    def observed(transfer: Transfer) -> None:
+        set_windows(transfer)
+        if len(transfer.feeds) == 2 and all(feed.downloaded > 1_000_000 for feed in transfer.feeds):
+            shares.append([feed.ahead_bytes for feed in transfer.feeds])
+            assert all(feed.remaining >= 0 for feed in transfer.feeds)
+            assert sum(shares[-1]) <= transfer._ahead_bytes + 4 * SPAN_BYTES_MIN
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if request.match_info["name"] == "0.bin":
+            return await chunked(content)(request)
+        response, body = await partial(request, content)
+        for start in range(0, len(body), 100_000):
+            await response.write(body[start : start + 100_000])
+            await asyncio.sleep(0.001)
+        return response
+
+    monkeypatch.setattr(Transfer, "_set_windows", observed)
+    async with serving(handle) as url:
+        await fetched_at_once(url, tmp_path, 2)
+    assert [path.read_bytes() == content for path in tmp_path.iterdir()] == [True, True]
+    assert shares
+
+
+async def test_connections_that_wait_for_a_new_address_do_not_wait_one_after_the_other(
+    tmp_path: Path,
+) -> None:
+    content = bytes_of(12_000_000)
+    asked = 0
+    expired = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        if request.match_info["name"] == "a.bin":
+            if not expired.is_set():
+                return web.Response(status=302, headers={"Location": "/signed.bin"})
+            asked += 1
+            await asyncio.sleep(600)
+        if expired.is_set():
+            return web.Response(status=403)
+        response, body = await partial(request, content)
+        if request.http_range.start:
+            expired.set()
+        await response.write(body)
+        return response
+
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(TransferError, match="no answer in time"):
+            await fetch(
+                f"{url}/a.bin", tmp_path / "a.bin", limits=Limits(connections=8, timeout_seconds=1, retries=0)
+            )
+    assert asked <= 2, "and not each of them"
 
 
 async def test_a_first_request_that_gets_no_answer_is_sent_again(

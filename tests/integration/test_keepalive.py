@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fdf256_fast import Limits, client, fetch
+from fdf256_fast.keepalive import SILENT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -168,6 +169,30 @@ async def test_silence_is_asked_again_over_another_connection(tmp_path: Path) ->
     failed, again = played.asked[LATER - 1 : LATER + 1]
     assert (failed.connection, again.connection) == (1, 2)
     assert again.header == failed.header
+
+
+async def test_connections_that_die_when_they_are_kept_are_used_once_only(tmp_path: Path) -> None:
+    def answer(asked: Asked, head: bytes, body: bytes) -> bytes:
+        if asked.number > 1:
+            return b""
+        closes = asked.header.get("Connection") == "close"
+        return head + (b"Connection: close\r\n" if closes else b"") + b"\r\n" + body
+
+    async with playing(answer) as played:
+        await fetched(played, tmp_path / "out", retries=0, timeout_seconds=0.3)
+    asked_in_vain = [one for one in played.asked if one.number > 1]
+    assert len(asked_in_vain) == SILENT_MAX
+    assert len(played.asked) > 2 * SILENT_MAX + 1
+
+
+async def test_lines_that_end_without_cr_are_read_by_the_library(tmp_path: Path) -> None:
+    # Of the body only so much that nobody takes it for an endless head.
+    async with playing(later(lambda head, body: head.replace(b"\r\n", b"\n") + b"\n" + body[:9])) as played:
+        # Who waited for a CR would wait for longer than this.
+        async with asyncio.timeout(3):
+            await fetched(played, tmp_path / "out", retries=0, timeout_seconds=600)
+    failed, again = played.asked[LATER - 1 : LATER + 1]
+    assert (failed.connection, again.connection) == (1, 2)
 
 
 async def test_a_slow_answer_is_waited_for_after_one_silence(

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fdf256_fast import LockedError
-from fdf256_fast.lock import STALE_SECONDS, Holder, locked
+from fdf256_fast import LockedError, lock
+from fdf256_fast.lock import STALE_SECONDS, Holder, Locks, locked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -138,3 +139,29 @@ async def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> No
         await take(tmp_path / "lock")
     assert caught.value.errno == errno.ELOOP
     assert (tmp_path / "precious").read_bytes() == b"1"
+
+
+async def test_a_moment_without_threads_does_not_end_the_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    run_in_executor = loop.run_in_executor
+    refused = 0
+
+    def refuse_twice(executor: None, function: Callable[..., object], *arguments: object) -> object:
+        nonlocal refused
+        if getattr(function, "__name__", "") == "_beat" and refused < 2:
+            refused += 1
+            raise RuntimeError("can't start new thread")
+        return run_in_executor(executor, function, *arguments)
+
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
+    async with Locks(keep=False) as locks:
+        await asyncio.to_thread(locks.take, tmp_path / "lock", "at it")
+        monkeypatch.setattr(loop, "run_in_executor", refuse_twice)
+        holder = tmp_path / "lock.holder"
+        await asyncio.to_thread(os.utime, holder, (0, 0))
+        async with asyncio.timeout(20):
+            while (await asyncio.to_thread(holder.stat)).st_mtime == 0:  # noqa: ASYNC110 - a file tells nobody
+                await asyncio.sleep(0.02)
+    assert refused == 2

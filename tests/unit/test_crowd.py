@@ -82,6 +82,23 @@ def test_a_host_that_refused_is_tried_again_with_one_more() -> None:
     assert used == 6
 
 
+def test_a_host_that_says_when_is_not_tried_with_one_more_before() -> None:
+    crowd = Crowd(16, 64)
+    crowd.refused("a", 3, 0.0, retry_after=60.0)
+    assert crowd.room("a", 2, 0.1), "the others go on"
+    assert not crowd.room("a", 3, 60.0)
+    assert crowd.room("a", 3, 60.0 + REFUSED_SECONDS)
+
+
+def test_only_a_host_that_serves_as_many_as_ever_refuses_for_their_number() -> None:
+    crowd = Crowd(16, 64)
+    assert not crowd.explains("a", 0)
+    assert crowd.explains("a", 5)
+    crowd.refused("a", 5, 0.0)
+    assert not crowd.explains("a", 4)
+    assert crowd.explains("a", 5)
+
+
 def test_a_host_that_refuses_is_not_asked_with_more() -> None:
     crowd = Crowd(16, 64)
     crowd.refused("a", 3, 0.0)
