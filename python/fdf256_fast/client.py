@@ -130,9 +130,15 @@ class Answer:
             return None
         return reply.transport
 
+    @property
+    def _length(self) -> int | None:
+        """Of the body, as the server says it; None where only its end tells."""
+        reply = self._reply
+        return None if hdrs.TRANSFER_ENCODING in reply.headers else reply.content_length
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it arrives and not joined.  Raises Transient when it breaks off."""
-        left = self.span.length if self.span else None
+        left = self.span.length if self.span is not None else self._length
         if left == 0:
             # The body of a 416 is a message about the file, not the file.
             return
@@ -264,6 +270,7 @@ class Client:
         for _ in range(REDIRECTS_MAX + 1):
             reply = await self._send(source, url, request)
             if reply.status not in _REDIRECTS or hdrs.LOCATION not in reply.headers:
+                source.answered_by = url
                 if url != source.url and reply.status < 400:
                     source.resolved = url
                 return reply

@@ -92,10 +92,14 @@ class Appetite:
 
 @dataclass(slots=True)
 class _Host:
-    """``allowed`` connections at a time; ``since`` is when the last one was refused, or may be asked for."""
+    """``allowed`` connections at a time; ``since`` is when the last one was refused, or may be asked for.
+
+    ``is_trial`` while it is not known whether the last of those allowed is served.
+    """
 
     allowed: int
     since: float
+    is_trial: bool = False
 
 
 @dataclass(slots=True)
@@ -124,29 +128,31 @@ class Crowd:
 
         In ``retry_after`` seconds it may be asked for it again: for that one, since the others are served.
         """
-        is_news = host not in self._hosts
-        self._hosts[host] = _Host(max(1, accepted), now + retry_after)
+        known = self._hosts.get(host)
+        # A trial that failed tells no more than that what was before it was right.
+        allowed = known.allowed - 1 if known is not None and known.is_trial else accepted
+        self._hosts[host] = _Host(max(1, allowed), now + retry_after)
         # A host that wants fewer is not to be asked with more.
         self._is_settled = True
-        return is_news
+        return known is None
 
     def is_limited(self, host: str) -> bool:
         """Whether ``host`` has ever refused; for all others there is nothing to count."""
         return host in self._hosts
 
-    def explains(self, host: str, accepted: int) -> bool:
-        """Whether ``host``, which serves ``accepted``, may refuse one more for no other reason than that."""
+    def explains(self, host: str, others: int) -> bool:
+        """Whether ``host`` may refuse one connection for no other reason than ``others`` that it has."""
         known = self._hosts.get(host)
-        return accepted > 0 and (known is None or accepted >= known.allowed)
+        return others > 0 and (known is None or others >= known.allowed - known.is_trial)
 
-    def room(self, host: str, used: int, now: float) -> bool:
-        """Whether ``host``, with ``used`` connections, may get another one."""
+    def room(self, host: str, used: int, now: float, *, reserved: int = 0) -> bool:
+        """Whether ``host``, with ``used`` connections, may get another one and ``reserved`` for others."""
         known = self._hosts.get(host)
         if known is None:
             return True
-        if now - known.since >= REFUSED_SECONDS:
-            known.allowed, known.since = known.allowed + 1, now
-        return used < known.allowed
+        if used >= known.allowed and now - known.since >= REFUSED_SECONDS:
+            known.allowed, known.since, known.is_trial = known.allowed + 1, now, True
+        return used + reserved < known.allowed
 
     def measured(self, total_bytes: int, busy: int, now: float) -> bool:
         """Judge the present number by what has come in; True when it has just grown.

@@ -122,7 +122,7 @@ class InOrder:
             size = await file_size(source.path)
             return await self._serve_first(await self._begin(size, frontier), None, None)
         if self._number is not None:
-            source.total = total
+            source.total = total if total is not None else source.total
             source.validator = self._known().validators.get(source.name, Validator())
             if frontier and not source.validator and self._digest is None:
                 raise OriginChanged(f"nothing tells whether {source.name} is still the file it was")
@@ -137,25 +137,29 @@ class InOrder:
                 if source.gives_ranges:
                     raise Unranged(f"{source.name} sends the whole file instead of a range", url=source.name)
                 return await self._stream_whole(source, answer)
-            if answer.span.end == source.total or await self._can_be_pieced(source):
+            is_known = source.total is not None
+            if answer.span.end == source.total or (is_known and self._can_be_pieced(source)):
                 feed = await self._begin(source.total or 0, answer.span.end)
                 self._known().validators[source.name] = source.validator
                 started = asyncio.get_running_loop().time()
                 flight = Flight(answer.span, source, started, answer.span.start)
                 return await self._serve_first(feed, flight, answer)
+        if not is_known and await self._learn_total(source):
+            return await self._from(source)
         source.unranged = UNRANGED_MAX
         return await self._from(source)
 
-    async def _can_be_pieced(self, source: Source) -> bool:
+    async def _learn_total(self, source: Source) -> bool:
+        """Where the range came with "*" for the size, the last byte's own range may tell it."""
+        with contextlib.suppress(Unranged):
+            async with self._transfer.get(source, tail_bytes=1, vouched=self._digest is not None):
+                pass
+        return source.total is not None
+
+    def _can_be_pieced(self, source: Source) -> bool:
         """Whether many answers can be put together to one file; False when only one answer will do."""
-        if source.total is None:
-            # The range came with "*" for the size; the last byte's own range tells it.
-            with contextlib.suppress(Unranged):
-                # Not to be waited for: the first answer counts until somebody takes it.
-                async with self._transfer.client.get(source, tail_bytes=1, vouched=self._digest is not None):
-                    pass
-        self._is_pieced = source.total is not None and (self._digest is not None or bool(source.validator))
-        if source.total is not None and not self._is_pieced:
+        self._is_pieced = self._digest is not None or bool(source.validator)
+        if not self._is_pieced:
             self._transfer.tell(
                 f"{source.name} sends neither a strong ETag nor Last-Modified, so that a change could not be "
                 "noticed: it comes over one connection. With a digest it could come over many."

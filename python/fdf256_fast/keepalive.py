@@ -55,6 +55,9 @@ SILENT_MAX = 3
 """So many requests in a row on kept connections that got no answer in time, to one server: what is between
 drops connections that rest, and each would cost that time again."""
 
+SILENT_APART_SECONDS = 5.0
+"""Those that come closer together are one silence of the line, and not of one connection each."""
+
 _COMMON = frozenset({"host", "accept", "user-agent"})
 """Fields that are the same in each request to a server; all others are in the caller's hands."""
 
@@ -165,6 +168,7 @@ class KeptReply:
         self.reason = head.reason
         self.headers = head.headers
         self.content_length = head.content_length
+        self.is_dropped = False
 
     @property
     def url(self) -> URL:
@@ -316,6 +320,8 @@ class KeptConnection(asyncio.BufferedProtocol):
 
     async def read(self, reply: KeptReply, seconds: float) -> bytes:
         """See :class:`KeptReply`."""
+        if reply.is_dropped:
+            raise ConnectionResetError("dropped before its end")
         if reply is self._reply and not self._came:
             if self._transport.is_closing():
                 raise ConnectionResetError("closed before its end")
@@ -326,6 +332,8 @@ class KeptConnection(asyncio.BufferedProtocol):
                     await self._waiter
             finally:
                 self._waiter = None
+            if reply.is_dropped:
+                raise ConnectionResetError("dropped before its end")
         return self.take(reply)
 
     def end(self, reply: KeptReply) -> None:
@@ -344,6 +352,7 @@ class KeptConnection(asyncio.BufferedProtocol):
     def drop(self, reply: KeptReply) -> None:
         """See :meth:`KeptReply.close`."""
         if reply is self._reply:
+            reply.is_dropped = True
             self._reply = None
             self.close()
 
@@ -352,13 +361,20 @@ class KeptConnection(asyncio.BufferedProtocol):
         self._response.close()
 
 
+class _Silence(NamedTuple):
+    """How many requests in a row had no answer, and when the last one of them was given up."""
+
+    times: int
+    at: float
+
+
 class KeptConnections:
     """Those of one session that wait for a request."""
 
     def __init__(self) -> None:
         self._waiting: dict[Origin, list[KeptConnection]] = {}
         self._given_up: set[Origin] = set()
-        self._silent: dict[Origin, int] = {}
+        self._silent: dict[Origin, _Silence] = {}
 
     def adopt(self, response: aiohttp.ClientResponse) -> bool:
         """Keep the connection of ``response``, whose body has been read past aiohttp.
@@ -405,14 +421,19 @@ class KeptConnections:
 
     def was_silent(self, origin: Origin) -> None:
         """A request got no answer in time."""
-        self._silent[origin] = self._silent.get(origin, 0) + 1
+        now = time.monotonic()
+        before = self._silent.get(origin)
+        if before is not None and now - before.at < SILENT_APART_SECONDS:
+            return
+        self._silent[origin] = _Silence(1 if before is None else before.times + 1, now)
         if self.is_silent(origin):
             logger.info("%s://%s does not answer on connections that were kept", *origin)
             self._close(origin)
 
     def is_silent(self, origin: Origin) -> bool:
         """Whether its connections are to be used once only, by aiohttp too."""
-        return self._silent.get(origin, 0) >= SILENT_MAX
+        silence = self._silent.get(origin)
+        return silence is not None and silence.times >= SILENT_MAX
 
     def give_up(self, origin: Origin) -> None:
         """Leave this server to aiohttp."""

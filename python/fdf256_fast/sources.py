@@ -69,9 +69,10 @@ class Source:
     """One place that an archive can come from: a URL, or a file on this machine.
 
     ``total`` and ``validator`` are what its answers have shown so far; ``resolved`` where its redirects
-    led, and ``redirects`` whether there were any.  ``failures`` counts those in a row, ``unranged`` the
-    ranged requests in a row that were answered with something else; ``content_type`` is what it calls the
-    file; ``dead`` is the reason why it is not asked any more.
+    led, ``redirects`` whether there were any, and ``answered_by`` who gave the last answer, of any kind.
+    ``failures`` counts those in a row, ``unranged`` the ranged requests in a row that were answered with
+    something else; ``content_type`` is what it calls the file; ``dead`` is the reason why it is not asked any
+    more.
     """
 
     url: str
@@ -80,6 +81,7 @@ class Source:
     validator: Validator = field(default_factory=Validator)
     resolved: str | None = None
     redirects: bool = False
+    answered_by: str = ""
     failures: int = 0
     unranged: int = 0
     has_given_ranges: bool = False
@@ -105,7 +107,7 @@ class Source:
     @property
     def host(self) -> str:
         """Who is asked at present: host and port, empty for a file on this machine."""
-        return "" if self.path is not None else urlsplit(self.resolved or self.url).netloc.rpartition("@")[2]
+        return "" if self.path is not None else _host_of(self.resolved or self.answered_by or self.url)
 
     @property
     def web_page_hint(self) -> str:
@@ -123,6 +125,11 @@ class Source:
     def name(self) -> str:
         """The URL without secrets, for messages and the journal."""
         return redacted(self.url)
+
+
+@lru_cache(256)
+def _host_of(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 @lru_cache(256)

@@ -95,7 +95,7 @@ START_SECONDS = 0.5
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A span on its way over one connection."""
+    """A span on its way over one connection; ``raced`` is the other one that brings the same, but slowly."""
 
     span: Span
     source: Source
@@ -105,6 +105,7 @@ class Flight:
     receiver: Receiver | None = None
     counted: int = 0
     hedged: bool = False
+    raced: Flight | None = None
     abandoned: bool = False
 
     @property
@@ -184,6 +185,10 @@ class Feed:
     def unrequested(self) -> int:
         """Bytes that nobody has been asked for yet."""
         return self.end - self.cursor + self.again_bytes + sum(hole.length for hole in self.holes)
+
+    def is_racing(self, flight: Flight) -> bool:
+        """Whether another flight still brings what ``flight`` was to bring sooner."""
+        return flight.raced in self.flights and not flight.raced.abandoned
 
     def fetch_again(self, spans: Iterable[Span]) -> None:
         """Ask for these as well, which are in ascending order: there may be very many of them."""
@@ -268,6 +273,8 @@ class Transfer:
         self._appetite = Appetite()
         self._connected = 0
         self._requests: list[_Request] = []
+        # Those for which a host has no room.
+        self._waiting: list[Source] = []
         self._random = random.Random()
         self._ahead_bytes: float = AHEAD_BYTES_START
         self._group = asyncio.TaskGroup()
@@ -341,8 +348,7 @@ class Transfer:
         """
         request = _Request(source)
         while True:
-            while not self._has_room(source):
-                await self._woken(STEER_SECONDS)
+            await self._wait_for_room(source)
             self._requests.append(request)
             try:
                 async with self.client.get(
@@ -353,10 +359,10 @@ class Transfer:
                     return
             except Transient as error:
                 # A file that is never sent must not make its host look crowded for ever.
-                served = self._served(source.host)
+                others = len(self._answers_of(source.host)) - 1
                 if (
                     request.answer is not None
-                    or not self._crowd.explains(source.host, served)
+                    or not self._crowd.explains(source.host, others)
                     or not self._is_crowded(source, error)
                 ):
                     raise
@@ -364,6 +370,17 @@ class Transfer:
                 if request in self._requests:
                     self._requests.remove(request)
                 self._wake.set()
+
+    async def _wait_for_room(self, source: Source) -> None:
+        """Until the source's host takes another connection; spans of what has begun come after that."""
+        if self._has_room(source):
+            return
+        self._waiting.append(source)
+        try:
+            while not self._has_room(source):
+                await self._woken(STEER_SECONDS)
+        finally:
+            self._waiting.remove(source)
 
     def _hand_over(self, flight: Flight, answer: Answer) -> None:
         """From now on ``answer`` is the flight's."""
@@ -450,15 +467,18 @@ class Transfer:
         """
         flight = Flight(Span(0, feed.total), source, self._clock(), 0)
         feed.flights.append(flight)
+        feed.is_streamed = True
         try:
             await self._stream(feed, flight, answer)
-            if not feed.done.done():
+            if not feed.done.done() and not feed.total:
                 self.engine.set_total(feed.number, flight.position)
         finally:
+            feed.is_streamed = False
             feed.budget.refill(self.engine.status(feed.number)[0])
             feed.flights.remove(flight)
 
     async def _stream(self, feed: Feed, flight: Flight, answer: Answer) -> None:
+        """Read all of ``answer``, or until nobody wants more.  Raises Transient where it is not the whole."""
         flight.reached = 0
         self._hand_over(flight, answer)
         async for chunk in answer.chunks():
@@ -468,9 +488,13 @@ class Transfer:
             await self._pacer.pay(len(chunk))
             while flight.position - self.engine.status(feed.number)[1] > feed.ahead_bytes:
                 await self._woken(STEER_SECONDS)
-                # A damaged member holds the frontier up, and must be read again from its start.
-                if feed.done.done() or feed.holes:
+                if feed.done.done():
                     return
+                if feed.holes:
+                    # A damaged member holds the frontier up, and must be read again from its start.
+                    raise Transient(f"{flight.source.name}: a part arrived damaged", url=flight.source.name)
+        if not feed.done.done() and (flight.abandoned or flight.position < feed.total):
+            raise Transient(f"{flight.source.name}: the answer ended early", url=flight.source.name)
 
     # ---- connections -------------------------------------------------------------------------------
 
@@ -488,9 +512,13 @@ class Transfer:
             try:
                 await self._fetch(feed, flight, receiver)
             except Error as error:
-                self._fail(feed, error)
+                # What it tried to bring sooner is still on its way.
+                if not (isinstance(error, Transient) and feed.is_racing(flight)):
+                    self._fail(feed, error)
             finally:
                 feed.flights.remove(flight)
+                if self._waiting:
+                    self._wake.set()
 
     async def _next(self) -> tuple[Feed, Flight]:
         """Wait for something to fetch."""
@@ -536,17 +564,22 @@ class Transfer:
             except Error as error:
                 self._fail(feed, error)
                 continue
-            span = self._next_span(feed) if self._has_room(source) else None
+            span = self._next_span(feed) if self._has_room_for_span(source) else None
             if span is not None:
                 return feed, Flight(span, source, self._clock(), span.start)
         return None
 
-    def _has_room(self, source: Source) -> bool:
+    def _has_room(self, source: Source, *, reserved: int = 0) -> bool:
         """Whether the source's host takes another connection now, as far as it has shown."""
         host = source.host
         if not self._crowd.is_limited(host):
             return True
-        return self._crowd.room(host, len(self._answers_of(host)), self._clock())
+        return self._crowd.room(host, len(self._answers_of(host)), self._clock(), reserved=reserved)
+
+    def _has_room_for_span(self, source: Source) -> bool:
+        """The same, where a file that has not begun does not wait for that."""
+        host = source.host
+        return self._has_room(source, reserved=any(other.host == host for other in self._waiting))
 
     def _answers_of(self, host: str) -> list[Answer | None]:
         """Of each request to ``host`` that is under way; None while there is no answer."""
@@ -603,11 +636,11 @@ class Transfer:
                 source = feed.sources.best()
             except Error:
                 continue
-            if not self._has_room(source):
+            if not self._has_room_for_span(source):
                 continue
             slow.hedged = True
             logger.debug("%s: racing %s", feed.name, rest)
-            return feed, Flight(rest, source, now, rest.start, hedged=True)
+            return feed, Flight(rest, source, now, rest.start, hedged=True, raced=slow)
         return None
 
     def _usual_seconds(self, span: Span) -> float:
@@ -636,7 +669,7 @@ class Transfer:
                     raise
                 # What did not come goes back to those that wait, and one connection less is used.
                 flight.abandon()
-                if flight.position < flight.span.end:
+                if flight.position < flight.span.end and not feed.is_racing(flight):
                     feed.holes.append(Span(flight.position, flight.span.end))
 
         await self.ask(feed.sources, feed.budget, attempt)
@@ -728,8 +761,6 @@ class Transfer:
                 other.abandon()
         try:
             await self._stream(feed, flight, answer)
-            if flight.position < feed.total and not feed.done.done():
-                raise Transient(f"{source.name}: the answer ended early", url=source.name)
             flight.abandoned = True
         finally:
             feed.is_streamed = False
@@ -791,7 +822,13 @@ class Transfer:
 
     def _damaged(self, feed: Feed, span: Span, error: Exception) -> None:
         """Bytes that failed their check: ask again, if possible somebody else."""
-        source = feed.sources.best()
+        if feed.done.done():
+            return
+        try:
+            source = feed.sources.best()
+        except Error as nobody:
+            self._fail(feed, nobody)
+            return
         source.damage = str(error)
         if feed.sources.has_other_than(source):
             source.failures += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from fdf256_fast import client, fetch, fetching, install
+from fdf256_fast import client, fetch, fetching, install, transfer
 from fdf256_fast.catalog import Archive, Catalog, Digest
 from fdf256_fast.errors import TransferError, UsageError
 from fdf256_fast.limits import Limits
@@ -308,12 +308,12 @@ async def test_a_stream_without_a_size_leaves_the_windows_of_others_alone(
     shares: list[list[int]] = []
     set_windows = Transfer._set_windows
 
-    def observed(transfer: Transfer) -> None:
-        set_windows(transfer)
-        if len(transfer.feeds) == 2 and all(feed.downloaded > 1_000_000 for feed in transfer.feeds):
-            shares.append([feed.ahead_bytes for feed in transfer.feeds])
-            assert all(feed.remaining >= 0 for feed in transfer.feeds)
-            assert sum(shares[-1]) <= transfer._ahead_bytes + 4 * SPAN_BYTES_MIN
+    def observed(run: Transfer) -> None:
+        set_windows(run)
+        if len(run.feeds) == 2 and all(feed.downloaded > 1_000_000 for feed in run.feeds):
+            shares.append([feed.ahead_bytes for feed in run.feeds])
+            assert all(feed.remaining >= 0 for feed in run.feeds)
+            assert sum(shares[-1]) <= run._ahead_bytes + 4 * SPAN_BYTES_MIN
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if request.match_info["name"] == "0.bin":
@@ -329,6 +329,159 @@ async def test_a_stream_without_a_size_leaves_the_windows_of_others_alone(
         await fetched_at_once(url, tmp_path, 2)
     assert [path.read_bytes() == content for path in tmp_path.iterdir()] == [True, True]
     assert shares
+
+
+async def test_a_slow_stream_is_not_raced_by_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "HEDGE_SECONDS_START", 0.2)
+    content = bytes_of(400_000)
+    asked = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
+        await response.prepare(request)
+        for start in range(0, len(content), 10_000):
+            await response.write(content[start : start + 10_000])
+            await asyncio.sleep(0.03)
+        return response
+
+    recorder = Recorder()
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        path = await fetch(f"{url}/a.bin", tmp_path / "a.bin", progress=recorder)
+    assert path.read_bytes() == content
+    assert asked == 1
+    assert not recorder.messages
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
+async def test_a_stream_that_ends_before_the_size_that_is_known_is_not_the_file(
+    length: bool, tmp_path: Path
+) -> None:
+    content = bytes_of(400_000)
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers.get("Range", "all"))
+        if len(asked) == 1:
+            # Without a validator only one answer will do, and this one tells the size.
+            response = web.StreamResponse(
+                status=206, headers={"Content-Range": f"bytes 0-262143/{len(content)}"}
+            )
+            await response.prepare(request)
+            await response.write(content[:262_144])
+            return response
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n"
+            if length
+            else "HTTP/1.1 200 OK\r\n\r\n"
+        )
+        assert request.transport is not None
+        assert isinstance(request.transport, asyncio.WriteTransport)
+        request.transport.write(head.encode() + (content[:300_000] if len(asked) < 4 else content))
+        request.transport.close()
+        return web.Response()
+
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        path = await fetch(f"{url}/a.bin", tmp_path / "a.bin")
+    assert path.read_bytes() == content
+    assert len(asked) == 4
+
+
+async def test_a_server_behind_a_redirect_that_takes_few_at_a_time_gets_few(tmp_path: Path) -> None:
+    content = bytes_of(10_000)
+    sending = refused = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal sending, refused
+        if sending >= 3:
+            refused += 1
+            await asyncio.sleep(0.2)
+            return web.Response(status=503)
+        sending += 1
+        try:
+            response, body = await partial(request, content)
+            await response.write(body[:1000])
+            await asyncio.sleep(0.4)
+            await response.write(body[1000:])
+            return response
+        finally:
+            sending -= 1
+
+    async with serving(handle) as storage:
+
+        async def redirect(request: web.Request) -> web.StreamResponse:
+            return web.Response(status=302, headers={"Location": f"{storage}/{request.match_info['name']}"})
+
+        async with serving(redirect) as url:
+            await fetched_at_once(url, tmp_path, 12, retries=0)
+    assert sorted(path.read_bytes() == content for path in tmp_path.iterdir()) == [True] * 12
+    assert refused >= 9
+
+
+async def test_a_server_that_takes_one_at_a_time_and_names_no_size(tmp_path: Path) -> None:
+    content = bytes_of(2_000_000)
+    sending = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal sending
+        if sending:
+            return web.Response(status=503)
+        sending += 1
+        try:
+            span = request.http_range
+            size = len(content)
+            start, stop = span.start or 0, min(span.stop or size, size)
+            start = size + start if start < 0 else start
+            headers = {"Content-Range": f"bytes {start}-{stop - 1}/*", "ETag": '"one"'}
+            response = web.StreamResponse(status=206, headers=headers)
+            await response.prepare(request)
+            for at in range(start, stop, 50_000):
+                await response.write(content[at : min(at + 50_000, stop)])
+                await asyncio.sleep(0.001)
+            return response
+        finally:
+            sending -= 1
+
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        path = await fetch(f"{url}/a.bin", tmp_path / "a.bin")
+    assert path.read_bytes() == content
+
+
+async def test_a_racer_that_is_refused_leaves_its_span_to_the_one_that_it_raced(tmp_path: Path) -> None:
+    content = bytes_of(4_000_000)
+    slow_spans: list[str] = []
+    asked: list[str] = []
+    is_over = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        wanted = request.headers["Range"]
+        asked.append(wanted)
+        end = wanted.rpartition("-")[2]
+        if any(span.endswith(f"-{end}") for span in slow_spans):
+            is_over.set()
+            return web.Response(status=503)
+        is_slow = len(asked) == 3
+        if is_slow:
+            slow_spans.append(wanted)
+        response, body = await partial(request, content)
+        await response.write(body[: len(body) // 2] if is_slow else body)
+        if is_slow:
+            await is_over.wait()
+            await asyncio.sleep(0.3)
+            await response.write(body[len(body) // 2 :])
+        return response
+
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        path = await fetch(
+            f"{url}/a.bin", tmp_path / "a.bin", limits=Limits(timeout_seconds=600, connections=4, retries=0)
+        )
+    assert path.read_bytes() == content
+    (slow,) = slow_spans
+    again = [wanted for wanted in asked if wanted.rpartition("-")[2] == slow.rpartition("-")[2]]
+    assert len(again) == 2, "itself, and the racer"
 
 
 async def test_connections_that_wait_for_a_new_address_do_not_wait_one_after_the_other(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fdf256_fast import Limits, client, fetch
+from fdf256_fast import Limits, client, fetch, keepalive
 from fdf256_fast.keepalive import SILENT_MAX
 
 if TYPE_CHECKING:
@@ -171,7 +171,11 @@ async def test_silence_is_asked_again_over_another_connection(tmp_path: Path) ->
     assert again.header == failed.header
 
 
-async def test_connections_that_die_when_they_are_kept_are_used_once_only(tmp_path: Path) -> None:
+async def test_connections_that_die_when_they_are_kept_are_used_once_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepalive, "SILENT_APART_SECONDS", 0.2)
+
     def answer(asked: Asked, head: bytes, body: bytes) -> bytes:
         if asked.number > 1:
             return b""
@@ -183,6 +187,13 @@ async def test_connections_that_die_when_they_are_kept_are_used_once_only(tmp_pa
     asked_in_vain = [one for one in played.asked if one.number > 1]
     assert len(asked_in_vain) == SILENT_MAX
     assert len(played.asked) > 2 * SILENT_MAX + 1
+
+
+def test_one_silence_of_the_line_is_not_one_of_each_connection() -> None:
+    kept = keepalive.KeptConnections()
+    for _ in range(2 * SILENT_MAX):
+        kept.was_silent(("http", "127.0.0.1"))
+    assert not kept.is_silent(("http", "127.0.0.1"))
 
 
 async def test_lines_that_end_without_cr_are_read_by_the_library(tmp_path: Path) -> None:

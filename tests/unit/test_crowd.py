@@ -90,13 +90,44 @@ def test_a_host_that_says_when_is_not_tried_with_one_more_before() -> None:
     assert crowd.room("a", 3, 60.0 + REFUSED_SECONDS)
 
 
-def test_only_a_host_that_serves_as_many_as_ever_refuses_for_their_number() -> None:
+def test_only_a_host_that_has_as_many_as_ever_refuses_for_their_number() -> None:
     crowd = Crowd(16, 64)
     assert not crowd.explains("a", 0)
     assert crowd.explains("a", 5)
     crowd.refused("a", 5, 0.0)
     assert not crowd.explains("a", 4)
     assert crowd.explains("a", 5)
+
+
+def test_a_trial_that_is_refused_is_taken_back_and_is_nobodys_failure() -> None:
+    crowd = Crowd(16, 64)
+    crowd.refused("a", 4, 0.0)
+    for trial in range(1, 6):
+        now = trial * REFUSED_SECONDS
+        assert crowd.room("a", 4, now), "a trial"
+        assert crowd.explains("a", 4)
+        # That one of the four has just ended, or not yet begun, says nothing.
+        crowd.refused("a", 3, now)
+        assert crowd.room("a", 3, now)
+        assert not crowd.room("a", 4, now)
+
+
+def test_a_host_is_tried_with_one_more_only_where_it_has_all_that_it_takes() -> None:
+    crowd = Crowd(16, 64)
+    crowd.refused("a", 4, 0.0)
+    for step in range(1, 20):
+        assert crowd.room("a", 2, step * REFUSED_SECONDS)
+    assert not crowd.explains("a", 3)
+    assert crowd.room("a", 4, 20 * REFUSED_SECONDS)
+    assert not crowd.room("a", 5, 20 * REFUSED_SECONDS)
+
+
+def test_a_place_that_is_reserved_is_not_given_away() -> None:
+    crowd = Crowd(16, 64)
+    crowd.refused("a", 4, 0.0)
+    assert crowd.room("a", 3, 0.1)
+    assert not crowd.room("a", 3, 0.1, reserved=1)
+    assert crowd.room("a", 2, 0.1, reserved=1)
 
 
 def test_a_host_that_refuses_is_not_asked_with_more() -> None:
