@@ -209,6 +209,8 @@ class Engine:
         """For how many seconds, all in all, a worker has had nothing to do but to wait for bytes."""
     def abandon(self, archive: int) -> None:
         """Gives up an archive and lets go of its bytes."""
+    def rest(self, archive: int) -> None:
+        """Waits until no worker is at an archive that was given up."""
     def wait(self, seconds: float) -> list[_Event]:
         """Waits for events, at most this long.  Raises CancelledError after ``cancel``.
 

@@ -129,8 +129,11 @@ class ArchiveRun:
             return kept.stat().st_size == self._entry.total
         return hash_file(self._shared.job, kept, algorithm) == value
 
-    async def _recheck(self, directory: Directory) -> None:
-        """See which members the state claims and the disk has no more: they are fetched again."""
+    async def _recheck(self, directory: Directory, *, is_last: bool = True) -> None:
+        """See which members the state claims and the disk has no more: they are fetched again.
+
+        Doubts stay unless this ``is_last`` of what there is to look at.
+        """
         workspace, name, entry = self._shared.workspace, self.archive.name, self._entry
         if entry.doubtful:
             self._shared.transfer.tell(f"{name}: reading what is there of it, to see whether it is sound")
@@ -156,7 +159,7 @@ class ArchiveRun:
             if entry.verified:
                 entry.verified = "crc32"
         # If this run ends in between, what it wrote is compared with the records first.
-        entry.doubtful = bool(self._again)
+        entry.doubtful = bool(self._again) or (entry.doubtful and not is_last)
         await self._shared.save()
 
     async def run(self) -> None:
@@ -282,6 +285,8 @@ class ArchiveRun:
         self._shared.transfer.tell(f"{name}: {reason}. What was had of it is dropped, it starts anew.")
         if self._number is not None:
             self._shared.engine.abandon(self._number)
+            # Who still writes a member would put it back into a folder that is being removed.
+            await in_thread(self._shared.engine.rest, self._number)
         self._number = None
         self._resumed = 0
         self._again, self._again_bytes = [], 0
@@ -411,7 +416,7 @@ class ArchiveRun:
         thorough = self._entry.doubtful
         self._took_up = self._entry.state is not None
         if self._took_up:
-            await self._recheck(directory)
+            await self._recheck(directory, is_last=False)
 
         def add(saved: str | None) -> int:
             return self._shared.engine.add(
@@ -434,6 +439,8 @@ class ArchiveRun:
             self._entry.state = None
             self._again, self._again_bytes = [], 0
             self._number = await in_thread(add, None)
+        # By now the archive that is kept has been read, too.
+        self._entry.doubtful = bool(self._again)
         lost = self._shared.engine.lost(self._number)
         if lost:
             self._shared.transfer.tell(f"{name}: {lost} bytes of it are gone from the disk and fetched again")

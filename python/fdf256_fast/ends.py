@@ -7,6 +7,7 @@ Content-Range, and brings the directory of a small archive along.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -283,14 +284,18 @@ async def _read(path: Path) -> bytes:
         return await file.read()
 
 
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 async def _append(path: Path, data: bytes) -> None:
-    async with aiofiles.open(path, "ab") as file:
+    async with aiofiles.open(path, "ab", opener=_no_link) as file:
         await file.write(data)
 
 
 async def _finish(part: Path, length: int, tail: bytes, path: Path) -> None:
     """Put ``tail`` behind the first ``length`` bytes of ``part``, which then becomes ``path``."""
-    async with aiofiles.open(part, "r+b") as file:
+    async with aiofiles.open(part, "r+b", opener=_no_link) as file:
         await file.truncate(length)
         await file.seek(length)
         await file.write(tail)

@@ -295,6 +295,9 @@ def _common_folder(paths: Sequence[Path]) -> str:
 def _publish(runs: Sequence[_FileRun]) -> Sequence[Error | None]:
     """On the disk first, then visible: a power cut cannot leave an empty file under the good name."""
     unsynced = sync_files([run.part for run in runs])
+    for run, problem in zip(runs, unsynced, strict=True):
+        if problem is not None:
+            run.doubt()
     problems = _go_on(runs, unsynced, _FileRun.make_visible)
     unsynced = sync_files([run.part.parent for run in runs])
     return _go_on(
@@ -500,6 +503,10 @@ class _FileRun(InOrder):
         with storing("remove", self.part):
             remove_journal(self._journal_path)
             self.part.unlink(missing_ok=True)
+
+    def doubt(self) -> None:
+        """The system tells of what it could not write once only: the next run has to read it."""
+        self._entry.doubtful = True
 
     def make_visible(self) -> None:
         """Rename it, which is on the disk; in a thread.  Raises StorageError."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from fdf256_fast._core import Job, LocalArchive, Names, Staging, Untar, append_sums
 from fdf256_fast.archive_run import ArchiveRun, Shared
-from fdf256_fast.durable import storing
+from fdf256_fast.durable import replacing, storing
 from fdf256_fast.errors import Error, IntegrityError, MemberError, UsageError
 from fdf256_fast.forgotten import is_forgotten
 from fdf256_fast.in_order import InOrder
@@ -183,9 +183,8 @@ class InOrderRun(ArchiveRun, InOrder):
             listing = self._company.installed.listing(self.archive.name)
             with storing("write", listing):
                 listing.parent.mkdir(exist_ok=True)
-                fresh = listing.with_name(listing.name + "~new")
-                shutil.copyfile(self._records, fresh)
-                fresh.replace(listing)
+                with self._records.open("rb") as records, replacing(listing) as fresh:
+                    shutil.copyfileobj(records, fresh)
 
     # ---- what is there -----------------------------------------------------------------------------
 

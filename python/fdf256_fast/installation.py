@@ -18,7 +18,7 @@ from fdf256_fast.archive_run import ArchiveRun, Shared
 from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
 from fdf256_fast.durable import storing
-from fdf256_fast.errors import Error, UsageError
+from fdf256_fast.errors import Error, StorageError, UsageError
 from fdf256_fast.finishing import drop_strangers, finish_publishing, finished_journal
 from fdf256_fast.forgotten import read_forgotten
 from fdf256_fast.in_order_run import Company, InOrderRun, check_selection, without_digest
@@ -497,6 +497,12 @@ class Run:
         teller = self._transfer.beside(tell())
         try:
             await in_thread(sync_file_system, self._workspace.home)
+        except StorageError:
+            # The system tells of what it could not write once only: the next run has to read it.
+            for run in self.runs:
+                self._journal.entries[run.key].doubtful = True
+            await self.save()
+            raise
         finally:
             teller.cancel()
 

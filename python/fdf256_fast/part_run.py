@@ -101,6 +101,8 @@ class _Part:
     """Those among the wanted files."""
     staged: frozenset[str] = frozenset()
     """Paths of the wanted files that come from staging, now or when they are fetched."""
+    has_records: bool = False
+    """Whether some of the missing have the SHA-256 in their record already that they must have."""
 
 
 class PartRun(ArchiveRun):
@@ -328,6 +330,7 @@ class PartRun(ArchiveRun):
             members=len(had | wanted),
             images=frozenset(image for index in files if (image := image_of(names[index]))),
             staged=frozenset(names[index] for index in rest),
+            has_records=not set(broken).isdisjoint(missing),
         )
 
     @staticmethod
@@ -367,7 +370,14 @@ class PartRun(ArchiveRun):
             return []
         entry = self._entry
         staging = await in_thread(Staging, self._shared.workspace.staging(self.key))
-        missing = await self._recheck_members(directory, staging, members, thorough=entry.doubtful)
+        looked_at = members
+        if entry.doubtful:
+            # Doubts are about all that is there, whatever is wanted now.
+            names = await in_thread(directory.names)
+            files = (index for index, name in enumerate(names) if not name.endswith("/"))
+            looked_at = sorted({*members, *files})
+        gone = set(await self._recheck_members(directory, staging, looked_at, thorough=entry.doubtful))
+        missing = [index for index in members if index in gone]
         entry.doubtful = False
         if entry.state != STATE:
             # From now on only the very same directory will do.
@@ -416,7 +426,12 @@ class PartRun(ArchiveRun):
         self._shared.engine.write(feed.number, directory.total - len(tail), tail)
         self._number, self._feed_again = feed.number, feed
         try:
+            if part.has_records:
+                # A file that is cut off from its check must not be believed for its record.
+                self._entry.doubtful = True
+                await self._shared.save()
             await self._serve(feed)
+            self._entry.doubtful = False
         except BaseException:
             # What is done has its record; another try looks for it again.
             self._number = self._feed_again = None
@@ -448,13 +463,19 @@ def _remove_files(folder: Path, forgotten: frozenset[str]) -> None:
 
 def _move_files(source: Path, goal: Path, chosen: Wants) -> None:
     """Move the files in ``source`` whose relative paths are ``chosen`` to the same places in ``goal``."""
-    for folder, _, names in os.walk(source, topdown=False):
+    left: set[str] = set()
+    for folder, folders, names in os.walk(source, topdown=False):
         inside = os.path.relpath(folder, source)
+        moved = 0
         for name in names:
             path = name if inside == "." else f"{inside}/{name}"
             if chosen(path):
                 to = goal / path
                 to.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(f"{folder}/{name}", to)  # noqa: PTH105 - there may be very many of them
-        with contextlib.suppress(OSError):  # not empty
-            os.rmdir(folder)  # noqa: PTH106
+                moved += 1
+        # A folder that was empty before is one of the archive's.
+        if moved or any(f"{folder}/{name}" in left for name in folders):
+            with contextlib.suppress(OSError):  # not empty
+                os.rmdir(folder)  # noqa: PTH106
+                left.add(folder)

@@ -71,6 +71,8 @@ def _status_of(call: Callable[[], int], *, wants_json: bool) -> int:
         complain(f"error: {error}")
         status = StorageError.exit_status
     except MemoryError:
+        if wants_json:
+            print_failure("out of memory")
         complain("error: out of memory. Give less --memory, or fewer --connections.")
         status = Error.exit_status
     except BaseException as stop:

@@ -139,8 +139,12 @@ class Workspace(NamedTuple):
 
     def forget_archive(self, name: str, file_name: str) -> None:
         """Drop all that was had of archive ``name``, its unpacked files too.  Raises StorageError."""
-        remove_folder(self.staging(name))
-        remove_folder(self.spare(name))
+        for folder in (self.staging(name), self.spare(name)):
+            remove_folder(folder)
+            # What is left there would be published with what comes now.
+            with storing("remove", folder):
+                if os.path.lexists(folder):
+                    folder.rmdir()
         paths = [
             self.records(name),
             self.spool(name),

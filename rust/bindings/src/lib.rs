@@ -321,6 +321,10 @@ impl Engine {
         self.0.abandon(archive);
     }
 
+    fn rest(&self, py: Python<'_>, archive: usize) {
+        py.detach(|| self.0.rest(archive));
+    }
+
     fn wait<'py>(&self, py: Python<'py>, seconds: f64) -> PyResult<Vec<Bound<'py, PyTuple>>> {
         let patience = Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));
         let events = py.detach(|| self.0.wait(patience)).map_err(|error| to_python(py, error))?;

@@ -258,6 +258,9 @@ impl Archive {
             self.arrived += fresh.end - fresh.start;
             self.insert_fresh(&fresh, &mut complete);
         }
+        // A chunk that fills two gaps of a member completes it once.
+        complete.sort_unstable();
+        complete.dedup();
         complete
     }
 
@@ -329,9 +332,12 @@ impl Archive {
 
     // ---- members -----------------------------------------------------------------------------------
 
+    /// None where not all of it is here any more.
     pub fn member_chunks(&self, index: usize) -> Option<(Arc<Unpacking>, Vec<Bytes>)> {
         let unpacking = self.unpacking.clone()?;
         let (start, end) = unpacking.directory.extent(index);
+        let is_here = start == end || self.window.run_around(start).is_some_and(|run| run.end >= end);
+        is_here.then_some(())?;
         Some((unpacking, self.window.slices(start..end)))
     }
 

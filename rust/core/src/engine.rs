@@ -103,6 +103,8 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     news: Condvar,
+    /// A task is over.
+    rest: Condvar,
     job: Job,
 }
 
@@ -121,6 +123,8 @@ struct State {
     idle: usize,
     /// Those that are at a task.
     busy: usize,
+    /// The archives of these tasks, each as often as there are tasks for it.
+    at_work: Vec<usize>,
     /// One of those that have nothing to do waits for bytes.
     receiving: bool,
     hunger: Hunger,
@@ -139,7 +143,6 @@ enum Next {
 struct Complete {
     archive: usize,
     index: usize,
-    generation: u64,
     unpacking: Arc<Unpacking>,
     chunks: Vec<Bytes>,
 }
@@ -179,6 +182,7 @@ impl Engine {
                 digesting: 0,
                 idle: 0,
                 busy: 0,
+                at_work: Vec::new(),
                 receiving: false,
                 hunger: Hunger::default(),
                 is_last: false,
@@ -186,6 +190,7 @@ impl Engine {
             }),
             work: Condvar::new(),
             news: Condvar::new(),
+            rest: Condvar::new(),
             job: job.clone(),
         });
         let mut threads = Vec::new();
@@ -319,6 +324,14 @@ impl Engine {
         drop(window);
     }
 
+    /// Waits until no worker is at `archive`, which is abandoned: nothing is written to its staging after that.
+    pub fn rest(&self, archive: usize) {
+        let mut state = self.shared.lock();
+        while state.at_work.contains(&archive) {
+            state = self.shared.rest.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Waits until there is something to know; empty after `patience`.
     ///
     /// # Errors
@@ -438,10 +451,10 @@ impl Shared {
         let intake = self.intake();
         while let Some(next) = self.next(intake.as_deref()) {
             let is_task = matches!(next, Next::Task(_));
-            let archive = match (&next, &intake) {
-                (Next::Task(task), _) => task.archive(),
-                (Next::Read(number), Some(intake)) => intake.archive(*number).unwrap_or_default(),
-                (Next::Read(_), None) => 0,
+            let archives = match (&next, &intake) {
+                (Next::Task(task), _) => task.archives(),
+                (Next::Read(number), Some(intake)) => intake.archive(*number).into_iter().collect(),
+                (Next::Read(_), None) => Vec::new(),
             };
             let done = catch_unwind(AssertUnwindSafe(|| match next {
                 Next::Read(number) => {
@@ -456,10 +469,27 @@ impl Shared {
                     .downcast_ref::<&str>()
                     .map(ToString::to_string)
                     .or_else(|| panic.downcast_ref::<String>().cloned());
-                self.fail(archive, Error::Internal(text.unwrap_or_default()));
+                for &archive in &archives {
+                    self.fail(archive, Error::Internal(text.clone().unwrap_or_default()));
+                }
             }
-            self.lock().busy -= usize::from(is_task);
+            if is_task {
+                self.rested(&archives);
+            }
         }
+    }
+
+    /// A task for `archives` is over.
+    fn rested(&self, archives: &[usize]) {
+        let mut state = self.lock();
+        state.busy -= 1;
+        for archive in archives {
+            if let Some(place) = state.at_work.iter().position(|other| other == archive) {
+                state.at_work.swap_remove(place);
+            }
+        }
+        drop(state);
+        self.rest.notify_all();
     }
 
     /// What a worker does next; waits until there is something.  None when it is to end.
@@ -487,6 +517,7 @@ impl Shared {
                     self.work.notify_one();
                 }
                 state.busy += 1;
+                state.at_work.extend(task.archives());
                 return Some(Next::Task(task));
             }
             let patience = if state.complete.is_empty() {
@@ -641,18 +672,15 @@ impl Shared {
     fn perform_members(&self, batch: &[Complete], scratches: &mut [Scratch]) {
         let members: Vec<Whole<'_>> = batch.iter().map(Complete::whole).collect();
         let results = unpack_together(&members, scratches, &self.job);
-        for (&Complete { archive, index, generation, ref unpacking, .. }, result) in batch.iter().zip(results)
-        {
+        for (&Complete { archive, index, ref unpacking, .. }, result) in batch.iter().zip(results) {
             let result = result.and_then(|sha256| unpacking.record(index, &sha256));
             self.update(archive, |state| match result {
                 Ok(()) => {
                     state.member_done(index);
                     Outcome::Going
                 }
-                Err(error @ Error::Member { .. }) if generation == state.generation => {
-                    Outcome::damaged(state.member_damaged(index), error)
-                }
-                Err(Error::Member { .. }) => Outcome::Going,
+                // Also where a streamed member before it has gone back meanwhile: this one's bytes are still there.
+                Err(error @ Error::Member { .. }) => Outcome::damaged(state.member_damaged(index), error),
                 Err(error) => Outcome::Failed(error),
             });
         }
@@ -693,6 +721,11 @@ impl Shared {
                 return;
             }
             Ok(()) => stream.finish(directory, staging).and_then(|sha256| unpacking.record(index, &sha256)),
+            Err(error @ Error::Member { .. }) => {
+                // It may have its full size, and a record from before.
+                stream.discard(staging);
+                Err(error)
+            }
             Err(error) => Err(error),
         };
         self.update(archive, |state| match result {
@@ -815,7 +848,7 @@ impl State {
             if let Some((unpacking, chunks)) = state.member_chunks(index) {
                 let (start, end) = unpacking.directory.extent(index);
                 bytes += unpacking.directory.entry(index).bytes.max(end - start);
-                batch.push(Complete { archive, index, generation: state.generation, unpacking, chunks });
+                batch.push(Complete { archive, index, unpacking, chunks });
             }
         }
         (!batch.is_empty()).then_some(Task::Members(batch))
@@ -906,15 +939,19 @@ impl State {
 }
 
 impl Task {
-    fn archive(&self) -> usize {
-        match self {
+    /// Those that it is for, each once.
+    fn archives(&self) -> Vec<usize> {
+        let mut archives: Vec<usize> = match self {
             Self::File { archive, .. }
             | Self::BeginStream { archive, .. }
             | Self::Stream { archive, .. }
-            | Self::Untar { archive, .. } => *archive,
-            Self::Members(batch) => batch.first().map_or(0, |member| member.archive),
-            Self::Digest(batch) => batch.first().map_or(0, |(archive, _)| *archive),
-        }
+            | Self::Untar { archive, .. } => vec![*archive],
+            Self::Members(batch) => batch.iter().map(|member| member.archive).collect(),
+            Self::Digest(batch) => batch.iter().map(|(archive, _)| *archive).collect(),
+        };
+        archives.sort_unstable();
+        archives.dedup();
+        archives
     }
 }
 

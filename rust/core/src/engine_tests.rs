@@ -169,6 +169,95 @@ fn a_damaged_member_is_asked_for_again_and_then_all_is_well() {
 }
 
 #[test]
+fn a_damaged_member_behind_a_streamed_one_that_went_back_is_asked_for_again() {
+    // Stored ones, so that the streamed one is found to be damaged at its very end.
+    let sample = sample(&[20_000, 300_000, 20_000, 20_000], |_| CompressionMethod::Stored);
+    let mut damaged = sample.bytes.clone();
+    for member in [2, 3] {
+        let (_, end) = sample.directory.extent(member);
+        damaged[usize::try_from(end - 100).unwrap()] ^= 1;
+    }
+    let length = sample.bytes.len();
+    let (_, behind) = sample.directory.extent(3);
+    // Pieces of many sizes, so that the two are found in either order.
+    for piece in (10_000..60_000).step_by(1_000) {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::new(&Job::default(), 2);
+        engine.add(spec(&sample, folder.path(), 40_000), None).unwrap();
+        let write = |bytes: &[u8], span: std::ops::Range<usize>| {
+            engine.write(0, span.start as u64, &Bytes::copy_from_slice(&bytes[span]));
+        };
+        for start in (0..length).step_by(piece) {
+            write(&damaged, start..length.min(start + piece));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "waits for ever with pieces of {piece}");
+            let events = engine.wait(Duration::from_millis(20)).unwrap();
+            if events.iter().any(|event| matches!(event, Event::Finished { .. })) {
+                break;
+            }
+            for (from, to) in engine.missing(0, 0, behind) {
+                write(&sample.bytes, usize::try_from(from).unwrap()..usize::try_from(to).unwrap());
+            }
+        }
+        assert_staged(&sample, folder.path());
+    }
+}
+
+#[test]
+fn a_member_whose_last_two_gaps_are_filled_at_once_is_unpacked_once() {
+    let sample = sample(&[100_000, 5_000], alternating);
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(&Job::default(), 2);
+    engine.add(spec(&sample, folder.path(), 1 << 20), None).unwrap();
+    for span in [10_000..20_000, 40_000..50_000, 70_000..80_000] {
+        feed(&engine, &sample, span);
+    }
+    feed(&engine, &sample, 0..sample.bytes.len());
+    assert!(matches!(next_event(&engine), Event::Finished { .. }));
+    assert_eq!(engine.status(0).unpacked, 2);
+    assert_staged(&sample, folder.path());
+}
+
+#[test]
+fn a_streamed_member_that_breaks_in_the_middle_leaves_no_file() {
+    let sample = sample(&[300_000], |_| CompressionMethod::Deflated);
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(&Job::default(), 2);
+    engine.add(spec(&sample, folder.path(), 40_000), None).unwrap();
+    let (start, end) = sample.directory.extent(1);
+    let (start, end) = (usize::try_from(start).unwrap(), usize::try_from(end).unwrap());
+    let mut damaged = sample.bytes.clone();
+    damaged[(start + end) / 2..(start + end) / 2 + 2000].fill(0xff);
+    // Not to its end, so that it is streamed.
+    engine.write(0, 0, &Bytes::copy_from_slice(&damaged[..start + 60_000]));
+    while !folder.path().join("staging/train/images/0.png").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    engine.write(0, (start + 60_000) as u64, &Bytes::copy_from_slice(&damaged[start + 60_000..end]));
+    assert!(matches!(next_event(&engine), Event::Damaged { .. }));
+    assert!(!folder.path().join("staging/train/images/0.png").exists());
+}
+
+#[test]
+fn nobody_is_at_an_archive_that_was_given_up_and_rests() {
+    let sample = sample(&[50_000; 40], alternating);
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::new(&Job::default(), 2);
+        let number = engine.add(spec(&sample, folder.path(), 1 << 22), None).unwrap();
+        feed(&engine, &sample, 0..sample.bytes.len());
+        std::thread::sleep(Duration::from_micros(500));
+        engine.abandon(number);
+        engine.rest(number);
+        std::fs::remove_dir_all(folder.path().join("staging")).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(!folder.path().join("staging").exists());
+    }
+}
+
+#[test]
 fn a_member_that_stays_damaged_fails_the_archive_by_name() {
     let mut sample = sample(&[5000, 5000], alternating);
     let folder = tempfile::tempdir().unwrap();

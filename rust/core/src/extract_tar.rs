@@ -21,8 +21,8 @@ use crate::staging::Staging;
 use crate::tar::{Event, Member, Reader};
 use crate::unpack::write_slices;
 
-/// Buffers between the threads: 8 MiB. Fewer than ten could all wait for each other: those of a member that
-/// is being put together, of a batch, and one each for reading and parsing.
+/// Buffers between the threads: 8 MiB. With fewer than 31 all could wait for each other: `WAITING`, those of a
+/// batch, five of a small member that is being put together, and one each for reading and parsing.
 const BUFFERS: usize = 32;
 /// Decompressed buffers that may wait for the parser.
 const WAITING: usize = 8;
@@ -31,6 +31,8 @@ const SMALL_BYTES: u64 = 1 << 20;
 /// Handing work to a thread takes about as long as writing two small files.
 const BATCH_BYTES: u64 = 1 << 18;
 const BATCH_FILES: usize = 32;
+/// A batch holds the buffers that its files lie in, and there may be large files between them.
+const BATCH_BUFFERS: usize = 16;
 
 /// What a writer does next.
 enum Task {
@@ -125,6 +127,9 @@ struct Parser<'a> {
     reader: Reader,
     batch: Vec<Small>,
     batch_bytes: u64,
+    batch_buffers: usize,
+    /// Whether the buffer that is parsed is one of them.
+    is_held: bool,
     current: Current,
 }
 
@@ -139,8 +144,18 @@ impl<'a> Parser<'a> {
     fn new(archive: &'a LocalArchive, goal: &'a Goal, course: &'a Course, tasks: SyncSender<Task>) -> Self {
         let reader =
             Reader::new(&archive.name, goal.number, archive.policy, Arc::clone(&goal.names), archive.total);
-        let current = Current::None;
-        Self { archive, goal, course, tasks, reader, batch: Vec::new(), batch_bytes: 0, current }
+        Self {
+            archive,
+            goal,
+            course,
+            tasks,
+            reader,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            batch_buffers: 0,
+            is_held: false,
+            current: Current::None,
+        }
     }
 
     fn run(mut self, blocks: &Receiver<Bytes>) -> Result<()> {
@@ -151,6 +166,7 @@ impl<'a> Parser<'a> {
                 return self.hand_over();
             }
             self.reader.arrived(self.archive.counters.read_bytes.load(Ordering::Relaxed));
+            self.is_held = false;
             let mut rest = &block[..];
             while let Some(event) = self.reader.step(&mut rest).map_err(|error| self.explain(error))? {
                 match event {
@@ -195,6 +211,8 @@ impl<'a> Parser<'a> {
             Current::None => Ok(()),
             Current::Small(small) => {
                 small.data.push(data);
+                self.batch_buffers += usize::from(!self.is_held);
+                self.is_held = true;
                 Ok(())
             }
             Current::Large { file, offset } => {
@@ -210,7 +228,10 @@ impl<'a> Parser<'a> {
         self.archive.counters.files.fetch_add(1, Ordering::Relaxed);
         if let Current::Small(small) = std::mem::replace(&mut self.current, Current::None) {
             self.batch.push(small);
-            if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
+            if self.batch_bytes >= BATCH_BYTES
+                || self.batch.len() >= BATCH_FILES
+                || self.batch_buffers >= BATCH_BUFFERS
+            {
                 return self.hand_over();
             }
         }
@@ -219,6 +240,8 @@ impl<'a> Parser<'a> {
 
     fn hand_over(&mut self) -> Result<()> {
         self.batch_bytes = 0;
+        self.batch_buffers = 0;
+        self.is_held = false;
         let batch = std::mem::take(&mut self.batch);
         if batch.is_empty() { Ok(()) } else { self.send(Task::Files(batch)) }
     }

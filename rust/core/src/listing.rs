@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::digest::{Algorithm, Hasher, read_on};
+use crate::digest::{Algorithm, Hasher, forget_cached, read_on};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::staging::{Staging, no_links};
@@ -189,8 +189,13 @@ fn is_there(line: &Line, staging: &Staging, thorough: bool, job: &Job) -> Result
     if staging.size(&line.name) != Some(line.bytes) {
         return Ok(false);
     }
-    Ok(!thorough
-        || hash(staging, &line.name, line.bytes, job)?.is_some_and(|found| found.finish() == *sha256))
+    if !thorough {
+        return Ok(true);
+    }
+    if let Ok(file) = staging.open_file(&line.name) {
+        forget_cached(&file);
+    }
+    Ok(hash(staging, &line.name, line.bytes, job)?.is_some_and(|found| found.finish() == *sha256))
 }
 
 /// The SHA-256 state over the first `bytes` of a staged file; None where the disk does not have them.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::digest::read_on;
+use crate::digest::{forget_cached, read_on};
 use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::Records;
@@ -107,7 +107,7 @@ impl Unpacked<'_> {
         }
         let mut sound = self.staging.size(&name) == Some(entry.bytes);
         if sound && (thorough || record.is_none()) {
-            let contents = self.read(&entry, &name, job)?;
+            let contents = self.read(&entry, &name, record.is_some(), job)?;
             sound = match (contents, record) {
                 (Some((sha256, _)), Some(record)) => sha256 == record,
                 (Some((sha256, crc32)), None) if crc32 == entry.crc32 => {
@@ -125,8 +125,18 @@ impl Unpacked<'_> {
     }
 
     /// SHA-256 and CRC-32 of a staged file; None where the disk cannot read it any more.
-    fn read(&self, entry: &Entry<'_>, name: &str, job: &Job) -> Result<Option<([u8; 32], u32)>> {
+    fn read(
+        &self,
+        entry: &Entry<'_>,
+        name: &str,
+        has_record: bool,
+        job: &Job,
+    ) -> Result<Option<([u8; 32], u32)>> {
         let Ok(mut file) = self.staging.open_file(name) else { return Ok(None) };
+        // Of what others have unpacked there is none, and no doubt.
+        if has_record {
+            forget_cached(&file);
+        }
         let (mut sha256, mut crc32) = (Sha256::new(), crc32fast::Hasher::new());
         let read = read_on(&mut file, &self.staging.path(name), u64::MAX, job, |data| {
             sha256.update(data);

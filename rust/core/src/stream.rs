@@ -180,6 +180,11 @@ impl Stream {
         self.unpacker.push(directory, &entry, data)
     }
 
+    /// It is damaged: what was unpacked of it goes.
+    pub fn discard(self, staging: &Staging) {
+        self.unpacker.discard(staging);
+    }
+
     pub fn finish(self, directory: &Directory, staging: &Staging) -> Result<Sha256Bytes> {
         if let Some(spool) = self.spool {
             spool.remove();

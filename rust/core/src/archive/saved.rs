@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Archive, Rewind, Spec, StreamSlot, UNKNOWN_BYTES, UntarSlot};
-use crate::digest::{Algorithm, Hasher, hex, read_on, unhex};
+use crate::digest::{Algorithm, Hasher, forget_cached, hex, read_on, unhex};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::stream::{SavedStream, Stream};
@@ -364,6 +364,9 @@ fn prove(
 ) -> Result<(u64, Hasher)> {
     let refused = |source: std::io::Error| Error::storage("read", path, &source);
     let mut file = std::fs::File::open(path).map_err(refused)?;
+    if thorough {
+        forget_cached(&file);
+    }
     let mut position = 0;
     let mut hasher = Hasher::new(algorithm);
     for mark in marks.iter().filter(|mark| mark.position <= length) {

@@ -9,6 +9,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use bytes::Bytes;
+use rustix::fs::{Advice, fadvise};
 use sha1::Sha1;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest as _, Sha512};
@@ -216,6 +217,12 @@ pub fn hash_file(path: &Path, length: u64, algorithm: Algorithm, job: &Job) -> R
     let mut hasher = Hasher::new(algorithm);
     read_on(&mut file, path, length, job, |data| hasher.update(data))?;
     Ok(hasher)
+}
+
+/// Lets what is read of `file` next come from the disk: what could not be written there is still in memory, and
+/// the system tells of it once only.
+pub fn forget_cached(file: &File) {
+    let _ = fadvise(file, 0, None, Advice::DontNeed);
 }
 
 /// Hands the next `length` bytes of `file` to `take`, fewer if it ends before; returns how many.
