@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fdf256_fast.dataset import need
-from fdf256_fast.durable import replace_file
+from fdf256_fast.durable import check_replaceable, replace_file
 from fdf256_fast.errors import UsageError
 from fdf256_fast.faces import sample_faces
 from fdf256_fast.survey import info, no_metadata
@@ -58,6 +58,7 @@ def check_drawing(file: Path) -> None:
         raise UsageError(
             f"{file}: what kind of picture it is to be cannot be told", hint=f"One of {', '.join(KINDS)}."
         )
+    check_replaceable(file)
     need("plot", matplotlib="matplotlib", numpy="NumPy", PIL="Pillow")
 
 

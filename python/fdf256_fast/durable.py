@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FULL",
     "boot_id",
+    "check_replaceable",
     "replace_file",
     "replacing",
     "storage_error",
@@ -91,6 +92,22 @@ def replacing(path: Path, *, spare: bool = False) -> Iterator[BinaryIO]:
             if not spare:
                 fresh.unlink(missing_ok=True)
             raise
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse what a rename would take the place of, and should not: folders, devices, pipes.
+
+    Raises StorageError.  A link is replaced itself, but none to such a thing.
+    """
+    with storing("write", path):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a device, a pipe or a socket", os.fspath(path))
 
 
 def _fresh(path: Path) -> Path:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from fdf256_fast._core import Job, hash_file
 from fdf256_fast.client import Client
 from fdf256_fast.cores import usable_cores
-from fdf256_fast.durable import storing, sync_files
+from fdf256_fast.durable import check_replaceable, storing, sync_files
 from fdf256_fast.errors import DigestMismatch, Error, TransferError, UsageError
 from fdf256_fast.in_order import InOrder, final, first_span_bytes
 from fdf256_fast.journal import (
@@ -101,7 +101,7 @@ async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that peop
     from fdf256_fast.catalog import Digest
 
     limits, progress = limits or Limits(), progress or Progress()
-    parsed = Digest.parse(digest) if digest else None
+    parsed = None if digest is None else Digest.parse(digest)
     if extract:
         folder = Path(path or ".")
         await extract_url(url, folder, parsed, limits, progress, session, mirrors=mirrors)
@@ -375,6 +375,7 @@ class _FileRun(InOrder):
     def prepare(self) -> Journal:
         """Take its lock, and see what an earlier call left; in a thread."""
         path, folders = self.wanted.path, self._shared.folders
+        check_replaceable(path)
         if path.parent not in folders:
             with storing("write", path):
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.arrays import BOUNDING_BOX, LANDMARKS, Array, damaged
-from fdf256_fast.durable import replace_file
+from fdf256_fast.durable import check_replaceable, replace_file
 from fdf256_fast.entries import FILE_NAME, Entries
 from fdf256_fast.errors import IntegrityError
 from fdf256_fast.images import StrPath, check_split, image_numbers, image_path
@@ -139,4 +139,5 @@ def write_index(root: StrPath, path: Path) -> None:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(Row._fields)
     lines.writerows(index(root))
+    check_replaceable(path)
     replace_file(path, text.getvalue().encode())

@@ -260,6 +260,8 @@ class Transfer:
         self.feeds: list[Feed] = []
         self._by_number: dict[int, Feed] = {}
         self._early: dict[int, list[Event]] = {}
+        # The digests of archives whose end has been told.
+        self._finished: dict[int, str | None] = {}
         self._pacer = Pacer(limits.rate, self._clock)
         self._intake = Intake(self.engine)
         self._wake = asyncio.Event()
@@ -307,6 +309,9 @@ class Transfer:
         """Serve ``feed`` from now on."""
         self.feeds.append(feed)
         self._by_number[feed.number] = feed
+        if feed.number in self._finished:
+            # Its end came while another request was begun for it.
+            self._settle(feed, self._finished[feed.number])
         for event in self._early.pop(feed.number, []):
             self._act_on(event)
         # Of a small file nothing more is to be asked for: thousands may come and go.
@@ -331,6 +336,7 @@ class Transfer:
         self.engine.abandon(number)
         self._by_number.pop(number, None)
         self._early.pop(number, None)
+        self._finished.pop(number, None)
 
     @contextlib.asynccontextmanager
     async def get(
@@ -481,20 +487,30 @@ class Transfer:
         """Read all of ``answer``, or until nobody wants more.  Raises Transient where it is not the whole."""
         flight.reached = 0
         self._hand_over(flight, answer)
-        async for chunk in answer.chunks():
-            self.engine.write(feed.number, flight.position, chunk)
-            flight.reached += len(chunk)
-            self.count(feed, len(chunk))
-            await self._pacer.pay(len(chunk))
-            while flight.position - self.engine.status(feed.number)[1] > feed.ahead_bytes:
-                await self._woken(STEER_SECONDS)
+        try:
+            async for chunk in answer.chunks():
+                self.engine.write(feed.number, flight.position, chunk)
+                flight.reached += len(chunk)
+                self.count(feed, len(chunk))
+                await self._pacer.pay(len(chunk))
+                await self._wait_for_window(feed, flight)
                 if feed.done.done():
                     return
-                if feed.holes:
-                    # A damaged member holds the frontier up, and must be read again from its start.
-                    raise Transient(f"{flight.source.name}: a part arrived damaged", url=flight.source.name)
+        except Transient:
+            # Its connection is closed where all of the file is there before the answer has ended.
+            if not feed.done.done():
+                raise
         if not feed.done.done() and (flight.abandoned or flight.position < feed.total):
             raise Transient(f"{flight.source.name}: the answer ended early", url=flight.source.name)
+
+    async def _wait_for_window(self, feed: Feed, flight: Flight) -> None:
+        while flight.position - self.engine.status(feed.number)[1] > feed.ahead_bytes:
+            await self._woken(STEER_SECONDS)
+            if feed.done.done():
+                return
+            if feed.holes:
+                # A damaged member holds the frontier up, and must be read again from its start.
+                raise Transient(f"{flight.source.name}: a part arrived damaged", url=flight.source.name)
 
     # ---- connections -------------------------------------------------------------------------------
 
@@ -816,6 +832,7 @@ class Transfer:
         elif event[0] == "damaged":
             self._damaged(self._by_number[event[1]], Span(event[2], event[3]), event[4])
         elif event[0] == "finished":
+            self._finished[event[1]] = event[2]
             self._settle(self._by_number[event[1]], event[2])
         else:
             self._fail(self._by_number[event[1]], event[2])

@@ -62,6 +62,17 @@ def test_tars_of_each_format_are_what_tarfile_says(form: str, seed: int, tmp_pat
     assert files_in(tmp_path / "out") == members == by_tarfile(data)
 
 
+def test_a_tar_of_small_and_large_files_by_turns_is_unpacked(tmp_path: Path) -> None:
+    # Small files wait for each other, and each holds a buffer that large ones lie between.
+    members = {}
+    for number in range(100):
+        members[f"{number}.json"] = bytes_of(7_000, number)
+        members[f"{number}.jpg"] = bytes(1_100_000)
+    (tmp_path / "a.tar").write_bytes(tar_of(members))
+    fdf.extract(tmp_path / "a.tar", tmp_path / "out")
+    assert files_in(tmp_path / "out") == members
+
+
 def test_an_old_tar_without_magic_is_unpacked(tmp_path: Path) -> None:
     data = bytearray(tar_of({"a/b": bytes_of(600)}, tarfile.USTAR_FORMAT))
     data[257:265] = bytes(8)

@@ -356,6 +356,19 @@ async def test_a_slow_stream_is_not_raced_by_another_one(
     assert not recorder.messages
 
 
+@pytest.mark.parametrize("digest", [True, False], ids=["digest", "no digest"])
+async def test_a_stream_with_a_rate_limit_ends(digest: bool, tmp_path: Path) -> None:
+    content = bytes_of(20_000)
+
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=content)
+
+    value = f"sha256:{hashlib.sha256(content).hexdigest()}" if digest else None
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        path = await fetch(f"{url}/a.bin", tmp_path / "a.bin", digest=value, limits=Limits(rate=100_000))
+    assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
 async def test_a_stream_that_ends_before_the_size_that_is_known_is_not_the_file(
     length: bool, tmp_path: Path

@@ -579,3 +579,23 @@ async def test_a_zip_over_one_stream_of_unknown_length_is_unpacked(method: int, 
     async with application_server(answer) as url:
         await fetch(f"{url}/a.zip", tmp_path / "target", extract=True, digest=digest_of("md5", data))
     same_tree(tmp_path / "target", unzipped([archive], tmp_path / "unzipped"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to a folder", "pipe"])
+async def test_what_a_file_must_not_take_the_place_of_is_refused_before_anything_is_asked_for(
+    kind: str, tmp_path: Path
+) -> None:
+    folder, goal = tmp_path / "folder", tmp_path / "goal"
+    folder.mkdir()
+    if kind == "folder":
+        goal.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(goal)
+    else:
+        goal.symlink_to(folder)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StorageError, match="goal"):
+        await fetch_files([Wanted("http://127.0.0.1:9/a.bin", goal)], Limits(), Progress())
+    assert sorted(tmp_path.rglob("*")) == before
+    assert goal.is_fifo() == (kind == "pipe")
+    assert goal.is_dir() == (kind != "pipe")

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help='More URLs, one a line, each with " ALGO:HEX" if known; "-" for stdin.',
 )
-@option("--extract", is_flag=True, help="Unpack the archive instead of keeping it, in one pass.")
+@option(
+    "--extract",
+    is_flag=True,
+    help="Unpack the archive instead of keeping it, in one pass; files of the same names are replaced.",
+)
 @archive_limits
 @limits
 def fetch(
