@@ -91,7 +91,7 @@ async def extract_async(
     order = Order(
         tuple(Path(path) for path in given),
         Path(folder),
-        Digest.parse(digest) if digest else None,
+        None if digest is None else Digest.parse(digest),
         force=force,
         limits=limits,
     )

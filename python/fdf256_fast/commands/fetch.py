@@ -53,7 +53,7 @@ def fetch(
     if not urls and listed is None:
         raise click.UsageError("Missing argument 'URL...'.")
     wishes = _wishes(urls, digest, sums, listed, common.limits)
-    if len(wishes) > 1 and (output or digest):
+    if len(wishes) > 1 and (output or digest is not None):
         raise click.UsageError("--output and --digest are for one URL")
     if extract and output:
         raise click.UsageError("--extract unpacks into a folder: give it with --directory")
@@ -72,9 +72,7 @@ def _wishes(
     urls: tuple[str, ...], digest: str | None, sums: str | None, listed: Path | None, limits: Limits
 ) -> list[tuple[str, Digest | None]]:
     """URLs, each with its digest if it is known."""
-    from fdf256_fast.catalog import Digest
-
-    parsed = Digest.parse(digest) if digest else None
+    parsed = None if digest is None else _digest(digest)
     found = [(url, parsed) for url in urls]
     if listed is None and sums is None:
         return found
@@ -85,3 +83,14 @@ def _wishes(
     if sums is not None:
         found = list(with_digests(found, run(read_digests(sums, limits)), sums))
     return found
+
+
+def _digest(text: str) -> Digest:
+    """An empty one too is a wish to check, by a script whose variable is unset.  Raises UsageError."""
+    from fdf256_fast.catalog import Digest
+    from fdf256_fast.errors import UsageError
+
+    try:
+        return Digest.parse(text)
+    except UsageError as error:
+        raise UsageError(f"--digest: {error.message}", hint=error.hint) from error
