@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fdf256_fast._core import Policy
 from fdf256_fast.cores import usable_cores
 from fdf256_fast.errors import UsageError
-from fdf256_fast.units import format_bytes
+from fdf256_fast.units import BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,11 @@ CONNECTIONS_GROWN = 64
 """So many at most, where nobody says how many; most hosts would take more for an attack."""
 
 CONNECTIONS_MAX = 1024
+
+RETRIES_MAX = 1_000_000_000
+
+TIMEOUT_SECONDS_MAX = 365 * 86_400
+"""A year, which nobody waits for; clocks and sockets overflow a good deal later."""
 
 OPEN_FILES_SPARE = 14
 """For standard streams to come, the journal, name lookups, and connections that are being closed."""
@@ -70,28 +75,29 @@ class Limits:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.connections is not None and not 1 <= self.connections <= CONNECTIONS_MAX:
-            raise UsageError(f"connections must be 1 to {CONNECTIONS_MAX}, not {self.connections}")
-        if self.memory_bytes < MEMORY_BYTES_MIN:
+        # Each with what it is here and on the command line: whoever reads it may know either.
+        bounds: tuple[tuple[str, str, float | None, float, float], ...] = (
+            ("connections", "--connections", self.connections, 1, CONNECTIONS_MAX),
+            ("memory_bytes", "--memory", self.memory_bytes, MEMORY_BYTES_MIN, BYTES_MAX),
+            ("workers", "--workers", self.workers, 0, 1024),
+            ("retries", "--retries", self.retries, 0, RETRIES_MAX),
+            ("max_ratio", "--max-ratio", self.max_ratio, 1, BYTES_MAX),
+            ("max_unpacked_bytes", "--max-unpacked", self.max_unpacked_bytes, 1, BYTES_MAX),
+            ("max_members", "--max-members", self.max_members, 1, BYTES_MAX),
+        )
+        for name, option, value, least, most in bounds:
+            # Written so that NaN is refused as well.
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"{name} ({option}) must be {least} to {most}, not {value}")
+        if self.rate is not None and not 0 < self.rate <= BYTES_MAX:
             raise UsageError(
-                f"memory must be at least {format_bytes(MEMORY_BYTES_MIN)}, "
-                f"not {format_bytes(self.memory_bytes)}"
+                f"rate (--limit-rate) must be more than 0, to {BYTES_MAX} bytes per second, not {self.rate}"
             )
-        if not 0 <= self.workers <= 1024:
-            raise UsageError(f"workers must be 0 (one per core) to 1024, not {self.workers}")
-        if self.rate is not None and self.rate <= 0:
-            raise UsageError(f"the rate limit must be more than nothing, not {self.rate}")
-        if self.retries < 0:
-            raise UsageError(f"retries must not be negative, got {self.retries}")
-        if self.timeout_seconds <= 0:
-            raise UsageError(f"the timeout must be more than nothing, not {self.timeout_seconds}")
-        for name, value in (
-            ("ratio", self.max_ratio),
-            ("unpacked bytes", self.max_unpacked_bytes),
-            ("members", self.max_members),
-        ):
-            if value is not None and not 1 <= value < 1 << 63:
-                raise UsageError(f"the most {name} of an archive must be 1 to 2^63, not {value}")
+        if not 0 < self.timeout_seconds <= TIMEOUT_SECONDS_MAX:
+            raise UsageError(
+                f"timeout_seconds (--timeout) must be more than 0, to {TIMEOUT_SECONDS_MAX} seconds, "
+                f"not {self.timeout_seconds}"
+            )
 
     @property
     def connections_start(self) -> int:
