@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -198,6 +199,12 @@ class _Run:
 def _writing(output: Path | IO[bytes] | None) -> Iterator[IO[bytes]]:
     """Where the credits go: a file is there as a whole in the end, or as it was."""
     if output is None:
+        if sys.stdout is None:  # where Python was started without one
+            raise StorageError(
+                "cannot write to the standard output: it is closed",
+                errno=errno.EBADF,
+                hint="Name a file with -o.",
+            )
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif not isinstance(output, Path):

@@ -8,6 +8,7 @@ is there or not.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 from array import array
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fdf256_fast.arrays import BOUNDING_BOX, LANDMARKS, Array, damaged
 from fdf256_fast.durable import replace_file
 from fdf256_fast.entries import FILE_NAME, Entries
-from fdf256_fast.errors import IntegrityError
+from fdf256_fast.errors import IntegrityError, StorageError
 from fdf256_fast.images import StrPath, check_split, image_numbers, image_path
 from fdf256_fast.selection import SPLITS
 
@@ -139,4 +140,6 @@ def write_index(root: StrPath, path: Path) -> None:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(Row._fields)
     lines.writerows(index(root))
+    if not path.name:
+        raise StorageError(f"cannot write {path}: Is a directory", errno=errno.EISDIR, filename=str(path))
     replace_file(path, text.getvalue().encode())
