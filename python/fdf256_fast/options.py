@@ -66,9 +66,24 @@ def _rate(_: click.Context, __: click.Parameter, value: str | None) -> float | N
         raise click.BadParameter(str(error)) from error
 
 
+class _Repeatable(click.Option):
+    """One that may be given several times: in the environment, a value a line.
+
+    click's own way is to part them at blanks, which names, headers and paths have in them.
+    """
+
+    def value_from_envvar(self, ctx: click.Context) -> list[str] | None:
+        """The values, None where the environment says nothing."""
+        text = self.resolve_envvar_value(ctx)
+        lines = (text or "").replace("\r\n", "\n").split("\n")
+        return None if text is None else [line for line in lines if line.strip()]
+
+
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
     """An option that can also come from the environment: ``--limit-rate`` from ``FDF256_LIMIT_RATE``."""
     variable = "FDF256_" + names[0].removeprefix("--").upper().replace("-", "_")
+    if settings.get("multiple"):
+        settings["cls"] = _Repeatable
     return click.option(*names, envvar=variable, **settings)
 
 
