@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,8 +37,23 @@ TIMEOUT_SECONDS_MAX = 365 * 86_400
 OPEN_FILES_SPARE = 14
 """For standard streams to come, the journal, name lookups, and connections that are being closed."""
 
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+"""A token, by RFC 9110, 5.6.2."""
+
 OPEN_FILES_ARCHIVE = 19
 """For each archive: folder handles (see staging.rs), the records, the kept archive, a spool."""
+
+
+def _check_header(name: str, value: str) -> None:
+    """Raises UsageError, which does not quote the value: it may be secret."""
+    if not re.fullmatch(_HEADER_NAME, name):
+        raise UsageError(
+            f"headers (--header): {name!r} is not the name of a header",
+            hint="Letters, digits and a few signs such as - and _, without blanks: 'X-Name: value'.",
+        )
+    # Half a surrogate pair is how bytes that are no text come from the command line.
+    if re.search("[\r\n\0\ud800-\udfff]", value):
+        raise UsageError(f"headers (--header): the value of {name} has a line end, a NUL, or what is no text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,7 @@ class Limits:
         headers: sent to the hosts of the sources, never to where they redirect.
 
     Raises:
-        UsageError: for a number that cannot be used.
+        UsageError: for a number or a header that cannot be used.
     """
 
     connections: int | None = None
@@ -98,6 +114,8 @@ class Limits:
                 f"timeout_seconds (--timeout) must be more than 0, to {TIMEOUT_SECONDS_MAX} seconds, "
                 f"not {self.timeout_seconds}"
             )
+        for name, text in self.headers.items():
+            _check_header(name, text)
 
     @property
     def connections_start(self) -> int:

@@ -39,6 +39,20 @@ def test_the_outermost_numbers_can_be_used() -> None:
     Limits(connections=1024, memory_bytes=1 << 62, rate=1e18, timeout_seconds=86_400.0, max_ratio=1 << 62)
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a:", "a\r\nb", "ä", "a\n", "a\0", "(a)", "\udcff"])
+def test_what_is_no_name_of_a_header_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="--header"):
+        Limits(headers={name: "x"})
+
+
+@pytest.mark.parametrize("value", ["a\rb", "a\nEvil: b", "\0", "secret\udcff"])
+def test_a_header_whose_value_cannot_be_sent_is_refused_without_telling_it(value: str) -> None:
+    with pytest.raises(UsageError, match=r"--header.*X-Name") as caught:
+        Limits(headers={"X-Name": value})
+    assert value not in str(caught.value)
+    Limits(headers={"X-Name": "ü\tä", "authorization": "Bearer a=", "x_1.~": ""})
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -47,6 +61,10 @@ def test_the_outermost_numbers_can_be_used() -> None:
         ("--memory", "4.19MB"),
         ("--memory", "99999999999999999PB"),
         ("--max-ratio", "0"),
+        ("--header", "a b: c"),
+        ("--header", "a: b\r\nEvil: c"),
+        ("--header", ": c"),
+        ("--header", "a"),
     ],
 )
 async def test_the_command_ends_with_status_2(option: str, value: str) -> None:
