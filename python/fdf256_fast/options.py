@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fdf256_fast.selection import Selection
 
 __all__ = [
+    "FILE",
+    "PATH",
     "Common",
     "Interrupted",
     "archive_limits",
@@ -42,6 +44,10 @@ then; a callback that was under way is lost, and with it may be what somebody wa
 
 
 # ---- options ---------------------------------------------------------------------------------------
+
+# click would call what may not be read a usage error; the work itself says more, and ends with status 5.
+PATH = click.Path(readable=False, path_type=Path)
+FILE = click.Path(readable=False, path_type=Path, dir_okay=False)
 
 
 def _size(_: click.Context, __: click.Parameter, value: str) -> int:
@@ -219,7 +225,7 @@ selecting = _all_of(
         ),
         option(
             "--ids",
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=FILE,
             metavar="FILE",
             help="Only these images: one a line, as 123, train/123 or train/images/123.png; - is stdin.",
         ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdf256_fast.options import Common, archive_limits, limits, option, run
+from fdf256_fast.options import PATH, Common, archive_limits, limits, option, run
 
 if TYPE_CHECKING:
     from fdf256_fast.catalog import Digest
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("urls", metavar="URL...", nargs=-1)
-@option("--output", "-o", type=click.Path(path_type=Path), help="File to write (for one URL).")
+@option("--output", "-o", type=PATH, help="File to write (for one URL).")
 @option(
     "--directory",
     "-d",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path(),
     help="Folder to write or unpack into. [default: here]",
 )
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @option(
     "--input-file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help='More URLs, one a line, each with " ALGO:HEX" if known; "-" for stdin.',
 )
 @option("--extract", is_flag=True, help="Unpack the archive instead of keeping it, in one pass.")

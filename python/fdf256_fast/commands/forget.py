@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdf256_fast.options import Common, Interrupted, option, print_json, run, screen
+from fdf256_fast.options import PATH, Common, Interrupted, option, print_json, run, screen
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=PATH)
 @option("--user-nsid", multiple=True, metavar="NSID", help="All images of this Flickr user (repeatable).")
-@option("--ids", metavar="FILE", type=click.Path(path_type=Path), help='One image a line; "-" for stdin.')
+@option("--ids", metavar="FILE", type=PATH, help='One image a line; "-" for stdin.')
 @option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @screen
 def forget(

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from fdf256_fast import local
-from fdf256_fast.options import limits, option
+from fdf256_fast.options import PATH, limits, option
 
 
 @click.command("search-user")
-@click.argument("target", type=click.Path(path_type=Path), default=Path("data/fdf256"))
+@click.argument("target", type=PATH, default=Path("data/fdf256"))
 @option("--user-nsid", multiple=True, metavar="NSID", help="A Flickr user; may be repeated.")
 @option("--author", multiple=True, metavar="NAME", help="An author's name, in upper or lower case.")
 @option("--photo-url", multiple=True, metavar="URL", help="A photo's page on Flickr.")
