@@ -25,6 +25,7 @@ __all__ = [
     "Common",
     "Interrupted",
     "archive_limits",
+    "described",
     "limits",
     "option",
     "origins",
@@ -97,6 +98,18 @@ def _all_of(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in reversed(options):
             function = option(function)
+        return function
+
+    return decorate
+
+
+def described(name: str, words: str) -> Callable[[F], F]:
+    """Other words of help for a shared option, in a command where it does something else; stands above it."""
+
+    def decorate(function: F) -> F:
+        for parameter in function.__click_params__:  # type: ignore[attr-defined]
+            if parameter.name == name:
+                parameter.help = words
         return function
 
     return decorate

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fdf256_fast import local
-from fdf256_fast.options import PATH, limits, option
+from fdf256_fast.options import PATH, described, limits, option
 
 
 @click.command("search-user")
@@ -19,6 +19,7 @@ from fdf256_fast.options import PATH, limits, option
 @option("--plain", is_flag=True, help="Print the path of one image a line, and nothing else on stdout.")
 @option("--catalog", default="fdf256", show_default=True, help="A built-in catalog, or a TOML file.")
 @option("--mirror", multiple=True, help="Base URL or local folder that holds the archives; tried first.")
+@described("quiet", "Print no progress, and with --plain no summary. What is found is printed all the same.")
 @limits
 def search_user(**arguments: Any) -> int:
     """Find the images of a Flickr user in TARGET (default: data/fdf256), and say how to get them removed.
