@@ -65,5 +65,6 @@ class _Commands(click.Group):
 def _command() -> None:
     """Install the FDF256 dataset, or fetch any large file, in one verified pass.
 
-    Every option can come from the environment: --connections from FDF256_CONNECTIONS.
+    Every option can come from the environment: --connections from FDF256_CONNECTIONS. Of one that may be
+    repeated, such as --header, the values are one a line there.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -19,7 +20,7 @@ from fdf256_fast.durable import storing
 from fdf256_fast.errors import StorageError, UsageError
 from fdf256_fast.limits import Limits
 from fdf256_fast.metadata import Entry, local_files
-from fdf256_fast.search import is_image_there
+from fdf256_fast.search import has_folder, is_image_there
 from fdf256_fast.selection import Image, Selection
 from fdf256_fast.watch import in_job
 
@@ -103,7 +104,7 @@ async def write_credits_async(
 
     Raises:
         MetadataError: a metadata file is damaged, with the byte offset; nothing was written then.
-        StorageError: ``target`` has no metadata, or ``output`` cannot be written.
+        StorageError: ``target`` has no metadata or cannot be read, or ``output`` cannot be written.
         UsageError: a bad argument.
     """
     wanted = Wanted(selection or Selection(), format, is_all)
@@ -175,7 +176,7 @@ class _Run:
             splits = self._wanted.selection.splits
             if splits and file.split and file.split not in splits:
                 continue
-            only_installed = not self._wanted.is_all and file.images.is_dir()
+            only_installed = not self._wanted.is_all and has_folder(file.images)
             while batch := records.next(self.job):
                 entries = [Entry(*record) for record in batch]
                 if only_installed:
@@ -198,6 +199,12 @@ class _Run:
 def _writing(output: Path | IO[bytes] | None) -> Iterator[IO[bytes]]:
     """Where the credits go: a file is there as a whole in the end, or as it was."""
     if output is None:
+        if sys.stdout is None:  # where Python was started without one
+            raise StorageError(
+                "cannot write to the standard output: it is closed",
+                errno=errno.EBADF,
+                hint="Name a file with -o.",
+            )
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif not isinstance(output, Path):

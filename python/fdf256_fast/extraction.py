@@ -91,7 +91,7 @@ async def extract_async(
     order = Order(
         tuple(Path(path) for path in given),
         Path(folder),
-        Digest.parse(digest) if digest else None,
+        None if digest is None else Digest.parse(digest),
         force=force,
         limits=limits,
     )
@@ -111,9 +111,7 @@ class Extraction:
     def __init__(self, order: Order) -> None:
         order.check()
         self.job = Job()
-        self._names = [
-            "standard input" if str(path) == STANDARD_INPUT else path.name for path in order.archives
-        ]
+        self._names = [_label(path) for path in order.archives]
         self._order = order
         self._started = time.monotonic()
         self._taken = Names(order.limits is None or order.limits.portable_names)
@@ -234,6 +232,13 @@ class Extraction:
             archives.append(ArchiveReport(name, size, 0, 0, verified, str(path), members))
             files += unpacked
         return Report(str(self._order.folder), tuple(archives), files, self.seconds)
+
+
+def _label(path: Path) -> str:
+    """What an archive is called in messages, where bytes of a name that are no text cannot be shown."""
+    return (
+        "standard input" if str(path) == STANDARD_INPUT else os.fsencode(path.name).decode("utf-8", "replace")
+    )
 
 
 def _at_once(job: Job, calls: Sequence[Callable[[], None]], most: int) -> None:

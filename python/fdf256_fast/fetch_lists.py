@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from fdf256_fast.durable import storing
 from fdf256_fast.errors import UsageError
 from fdf256_fast.fetching import Wanted, fetch_files, file_name
 from fdf256_fast.progress import Progress
-from fdf256_fast.sums import STANDARD_INPUT, named_digests, read_sums
+from fdf256_fast.sums import STANDARD_INPUT, named_digests, read_sums, standard_input
 from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def read_urls(path: Path) -> list[tuple[str, Digest | None]]:
     that names the line; StorageError.
     """
     if str(path) == STANDARD_INPUT:
-        data = sys.stdin.buffer.read(URLS_BYTES_MAX + 1)
+        data = standard_input().read(URLS_BYTES_MAX + 1)
     else:
         with storing("read", path), path.open("rb") as file:
             data = file.read(URLS_BYTES_MAX + 1)

@@ -30,7 +30,15 @@ from fdf256_fast.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Forgotten", "Removed", "finish", "forget", "forget_async", "forget_images"]
+__all__ = [
+    "Forgotten",
+    "Removed",
+    "finish",
+    "forget",
+    "forget_async",
+    "forget_images",
+    "nothing_forgotten",
+]
 
 StrPath = str | os.PathLike[str]
 
@@ -174,6 +182,27 @@ async def forget_images(target: Path, wanted: Iterable[str], *, dry_run: bool = 
         async with workspace.locked():
             done = await in_thread(_forget, workspace, paths)
     return replace(done, seconds=time.monotonic() - started)
+
+
+async def nothing_forgotten(target: Path, *, dry_run: bool = False) -> Forgotten:
+    """What to say where no image was meant: what the record and the manifest have, and that nothing was done.
+
+    Raises StorageError, IntegrityError.
+    """
+    return await in_thread(_nothing, Workspace.of(target), dry_run=dry_run)
+
+
+def _nothing(workspace: Workspace, *, dry_run: bool) -> Forgotten:
+    return Forgotten(
+        target=str(workspace.target),
+        recorded=(),
+        removed=(),
+        absent=(),
+        total=len(read_forgotten(workspace)),
+        files=_Removal(workspace, frozenset(), is_dry=True).rewrite(),
+        archives=tuple(_archives(workspace)),
+        dry_run=dry_run,
+    )
 
 
 def finish(workspace: Workspace) -> tuple[Removed, ...]:

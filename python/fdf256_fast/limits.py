@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from fdf256_fast._core import Policy
 from fdf256_fast.cores import usable_cores
 from fdf256_fast.errors import UsageError
-from fdf256_fast.units import format_bytes
+from fdf256_fast.units import BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +29,31 @@ CONNECTIONS_GROWN = 64
 
 CONNECTIONS_MAX = 1024
 
+RETRIES_MAX = 1_000_000_000
+
+TIMEOUT_SECONDS_MAX = 365 * 86_400
+"""A year, which nobody waits for; clocks and sockets overflow a good deal later."""
+
 OPEN_FILES_SPARE = 14
 """For standard streams to come, the journal, name lookups, and connections that are being closed."""
 
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+"""A token, by RFC 9110, 5.6.2."""
+
 OPEN_FILES_ARCHIVE = 19
 """For each archive: folder handles (see staging.rs), the records, the kept archive, a spool."""
+
+
+def _check_header(name: str, value: str) -> None:
+    """Raises UsageError, which does not quote the value: it may be secret."""
+    if not re.fullmatch(_HEADER_NAME, name):
+        raise UsageError(
+            f"headers (--header): {name!r} is not the name of a header",
+            hint="Letters, digits and a few signs such as - and _, without blanks: 'X-Name: value'.",
+        )
+    # Half a surrogate pair is how bytes that are no text come from the command line.
+    if re.search("[\r\n\0\ud800-\udfff]", value):
+        raise UsageError(f"headers (--header): the value of {name} has a line end, a NUL, or what is no text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +75,7 @@ class Limits:
         headers: sent to the hosts of the sources, never to where they redirect.
 
     Raises:
-        UsageError: for a number that cannot be used.
+        UsageError: for a number or a header that cannot be used.
     """
 
     connections: int | None = None
@@ -70,28 +91,31 @@ class Limits:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.connections is not None and not 1 <= self.connections <= CONNECTIONS_MAX:
-            raise UsageError(f"connections must be 1 to {CONNECTIONS_MAX}, not {self.connections}")
-        if self.memory_bytes < MEMORY_BYTES_MIN:
+        # Each with what it is here and on the command line: whoever reads it may know either.
+        bounds: tuple[tuple[str, str, float | None, float, float], ...] = (
+            ("connections", "--connections", self.connections, 1, CONNECTIONS_MAX),
+            ("memory_bytes", "--memory", self.memory_bytes, MEMORY_BYTES_MIN, BYTES_MAX),
+            ("workers", "--workers", self.workers, 0, 1024),
+            ("retries", "--retries", self.retries, 0, RETRIES_MAX),
+            ("max_ratio", "--max-ratio", self.max_ratio, 1, BYTES_MAX),
+            ("max_unpacked_bytes", "--max-unpacked", self.max_unpacked_bytes, 1, BYTES_MAX),
+            ("max_members", "--max-members", self.max_members, 1, BYTES_MAX),
+        )
+        for name, option, value, least, most in bounds:
+            # Written so that NaN is refused as well.
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"{name} ({option}) must be {least} to {most}, not {value}")
+        if self.rate is not None and not 0 < self.rate <= BYTES_MAX:
             raise UsageError(
-                f"memory must be at least {format_bytes(MEMORY_BYTES_MIN)}, "
-                f"not {format_bytes(self.memory_bytes)}"
+                f"rate (--limit-rate) must be more than 0, to {BYTES_MAX} bytes per second, not {self.rate}"
             )
-        if not 0 <= self.workers <= 1024:
-            raise UsageError(f"workers must be 0 (one per core) to 1024, not {self.workers}")
-        if self.rate is not None and self.rate <= 0:
-            raise UsageError(f"the rate limit must be more than nothing, not {self.rate}")
-        if self.retries < 0:
-            raise UsageError(f"retries must not be negative, got {self.retries}")
-        if self.timeout_seconds <= 0:
-            raise UsageError(f"the timeout must be more than nothing, not {self.timeout_seconds}")
-        for name, value in (
-            ("ratio", self.max_ratio),
-            ("unpacked bytes", self.max_unpacked_bytes),
-            ("members", self.max_members),
-        ):
-            if value is not None and not 1 <= value < 1 << 63:
-                raise UsageError(f"the most {name} of an archive must be 1 to 2^63, not {value}")
+        if not 0 < self.timeout_seconds <= TIMEOUT_SECONDS_MAX:
+            raise UsageError(
+                f"timeout_seconds (--timeout) must be more than 0, to {TIMEOUT_SECONDS_MAX} seconds, "
+                f"not {self.timeout_seconds}"
+            )
+        for name, text in self.headers.items():
+            _check_header(name, text)
 
     @property
     def connections_start(self) -> int:

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from fdf256_fast.selection import Selection
 
 __all__ = [
+    "FILE",
+    "PATH",
     "Common",
     "Interrupted",
     "archive_limits",
+    "described",
     "limits",
     "option",
     "origins",
@@ -42,6 +45,10 @@ then; a callback that was under way is lost, and with it may be what somebody wa
 
 
 # ---- options ---------------------------------------------------------------------------------------
+
+# click would call what may not be read a usage error; the work itself says more, and ends with status 5.
+PATH = click.Path(readable=False, path_type=Path)
+FILE = click.Path(readable=False, path_type=Path, dir_okay=False)
 
 
 def _size(_: click.Context, __: click.Parameter, value: str) -> int:
@@ -66,9 +73,30 @@ def _rate(_: click.Context, __: click.Parameter, value: str | None) -> float | N
         raise click.BadParameter(str(error)) from error
 
 
+_WITHOUT_BLANKS = frozenset({"split", "license", "user_nsid", "photo_url"})
+"""Options whose values have none, so that blanks may part them in the environment, too."""
+
+
+class _Repeatable(click.Option):
+    """One that may be given several times: in the environment, a value a line.
+
+    click's own way is to part them at blanks, which names, headers and paths have in them.
+    """
+
+    def value_from_envvar(self, ctx: click.Context) -> list[str] | None:
+        """The values, None where the environment says nothing."""
+        text = self.resolve_envvar_value(ctx)
+        if text is not None and self.name in _WITHOUT_BLANKS:
+            return text.split()
+        lines = (text or "").replace("\r\n", "\n").split("\n")
+        return None if text is None else [line for line in lines if line.strip()]
+
+
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
     """An option that can also come from the environment: ``--limit-rate`` from ``FDF256_LIMIT_RATE``."""
     variable = "FDF256_" + names[0].removeprefix("--").upper().replace("-", "_")
+    if settings.get("multiple"):
+        settings["cls"] = _Repeatable
     return click.option(*names, envvar=variable, **settings)
 
 
@@ -76,6 +104,18 @@ def _all_of(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in reversed(options):
             function = option(function)
+        return function
+
+    return decorate
+
+
+def described(name: str, words: str) -> Callable[[F], F]:
+    """Other words of help for a shared option, in a command where it does something else; stands above it."""
+
+    def decorate(function: F) -> F:
+        for parameter in function.__click_params__:  # type: ignore[attr-defined]
+            if parameter.name == name:
+                parameter.help = words
         return function
 
     return decorate
@@ -204,7 +244,7 @@ selecting = _all_of(
         ),
         option(
             "--ids",
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=FILE,
             metavar="FILE",
             help="Only these images: one a line, as 123, train/123 or train/images/123.png; - is stdin.",
         ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fdf256_fast._core import Job, search_metadata
 from fdf256_fast.blocking import blocking
 from fdf256_fast.cores import workers_of
+from fdf256_fast.durable import storage_error
 from fdf256_fast.errors import UsageError
 from fdf256_fast.metadata import Entry, MetadataFile, Published, metadata_files
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
     from fdf256_fast.progress import Progress
     from fdf256_fast.search_results import FoundImage, SearchResult
 
-__all__ = ["Query", "Search", "is_image_there", "search", "search_user", "search_user_async"]
+__all__ = ["Query", "Search", "has_folder", "is_image_there", "search", "search_user", "search_user_async"]
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+"""What the system says of a file that is not there, or whose name none could have."""
 
 
 class Query(NamedTuple):
@@ -176,7 +182,7 @@ def _encoded(texts: Sequence[str]) -> list[bytes]:
 def _images(file: MetadataFile, entries: Sequence[Entry]) -> list[FoundImage]:
     from fdf256_fast.search_results import FoundImage  # noqa: PLC0415
 
-    has_images = file.images.is_dir()
+    has_images = has_folder(file.images)
     images = []
     for entry in entries:
         is_installed = is_image_there(file.images, entry.number) if has_images else None
@@ -185,13 +191,29 @@ def _images(file: MetadataFile, entries: Sequence[Entry]) -> list[FoundImage]:
     return images
 
 
+def has_folder(folder: Path) -> bool:
+    """Whether there is such a folder.  Raises StorageError where that cannot be told."""
+    found = _looked_up(str(folder), os.stat)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
 def is_image_there(folder: Path, number: str) -> bool:
-    """Whether ``folder`` has the image; a number that is no file name has none."""
-    return "/" not in number and "\0" not in number and _exists(f"{folder}/{number}.png")
+    """Whether ``folder`` has the image; a number that is no file name has none.
 
-
-def _exists(path: str) -> bool:
-    try:
-        return os.path.lexists(path)
-    except ValueError:  # half a surrogate pair, which no file system here has
+    Raises StorageError where that cannot be told: to leave out the credits of an image that is there would
+    break its licence.
+    """
+    if "/" in number or "\0" in number:
         return False
+    return _looked_up(f"{folder}/{number}.png", os.lstat) is not None
+
+
+def _looked_up(path: str, look: Callable[[str], os.stat_result]) -> os.stat_result | None:
+    try:
+        return look(path)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise storage_error("look for", error, Path(path)) from error
+    except ValueError:  # half a surrogate pair, which no file system here has
+        return None

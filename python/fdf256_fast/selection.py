@@ -48,6 +48,12 @@ def _number(text: str) -> str:
     return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else text
 
 
+def _standard_input() -> str:
+    if sys.stdin is None:  # where Python was started without one
+        raise ValueError("it is closed")
+    return sys.stdin.read()
+
+
 @dataclass(frozen=True, slots=True)
 class Ids:
     """Images by their numbers: ``(split, number)``, or ``("", number)`` where both splits are meant."""
@@ -80,7 +86,7 @@ class Ids:
     def read(cls, path: Path) -> Ids:
         """Read a file of them; ``-`` is the standard input.  Raises UsageError."""
         try:
-            text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
+            text = _standard_input() if str(path) == "-" else path.read_text("utf-8-sig")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(f"--ids {path}: cannot be read: {reason}") from error

@@ -94,6 +94,8 @@ class Source:
     def parse(cls, location: str) -> Source:
         """A source from a URL (http, https, file) or a path.  Raises UsageError for what is neither."""
         parts = given_url(location)
+        if not location:
+            raise UsageError("a source must be a URL or a path, and not empty")
         if parts.scheme in {"http", "https"}:
             return cls(location)
         path = Path(unquote(parts.path) if parts.scheme == "file" else location)
@@ -148,12 +150,24 @@ def split_url(url: str) -> SplitResult:
 
 
 def given_url(url: str) -> SplitResult:
-    """The parts of a URL that somebody gave.  Raises UsageError, which quotes nothing that may be secret."""
+    """The parts of a URL (http, https, file) or path that somebody gave.
+
+    Raises UsageError, which quotes nothing that may be secret.
+    """
     try:
-        return split_url(url)
+        parts = split_url(url)
     except ValueError as error:
         shown = re.split(r"[?#]", url, maxsplit=1)[0].rpartition("@")[2]
         raise UsageError(f"{shown} is not a URL: {error}") from error
+    if parts.scheme in {"http", "https"}:
+        if not parts.hostname:
+            raise UsageError(f"{redacted(url)} is not a URL: it names no host")
+    # A path may well have a colon in it.
+    elif parts.scheme not in {"", "file"} and "://" in url:
+        raise UsageError(
+            f"{redacted(url)}: {parts.scheme} is not spoken here", hint="Only http, https and file are."
+        )
+    return parts
 
 
 class Sources:

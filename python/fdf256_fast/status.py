@@ -21,18 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["INTERRUPTED", "print_failure", "run"]
 
 INTERRUPTED = 130
+TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+"""What click takes for yes: an error is to be JSON wherever a result would be."""
+
 KEPT = "What was verified is kept; the same command goes on from there."
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Run the command that ``arguments`` are and exit with its status."""
     _open_standard_streams()
-    wants_json = "--json" in arguments or os.environ.get("FDF256_JSON", "0").lower() in {
-        "1",
-        "true",
-        "yes",
-        "on",
-    }
+    wants_json = "--json" in arguments or os.environ.get("FDF256_JSON", "").strip().lower() in TRUE
     call = understood(arguments)
     status = _status_of(call or partial(_with_click, arguments, wants_json=wants_json), wants_json=wants_json)
     if call is not None:

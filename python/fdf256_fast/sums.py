@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from fdf256_fast._core import parse_sums
 from fdf256_fast.durable import storing
@@ -19,7 +20,15 @@ from fdf256_fast.errors import IntegrityError, StorageError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ALGORITHMS", "STANDARD_INPUT", "BadLine", "SumsFile", "named_digests", "read_sums"]
+__all__ = [
+    "ALGORITHMS",
+    "STANDARD_INPUT",
+    "BadLine",
+    "SumsFile",
+    "named_digests",
+    "read_sums",
+    "standard_input",
+]
 
 ALGORITHMS = ("md5", "sha1", "sha256", "sha512", "blake3", "crc32")
 
@@ -92,7 +101,7 @@ def _named_after(base: str) -> str | None:
 def read_sums(path: Path, algorithm: str | None = None) -> SumsFile:
     """Read the list at ``path``; ``-`` is the standard input.  Raises StorageError, UsageError."""
     if str(path) == STANDARD_INPUT:
-        data = sys.stdin.buffer.read(LIST_BYTES_MAX + 1)
+        data = standard_input().read(LIST_BYTES_MAX + 1)
         _check_size(path, len(data))
         return SumsFile.of("standard input", data, algorithm)
     with storing("read", path), path.open("rb") as file:
@@ -100,6 +109,13 @@ def read_sums(path: Path, algorithm: str | None = None) -> SumsFile:
         data = file.read(LIST_BYTES_MAX + 1)
     _check_size(path, len(data))
     return SumsFile.of(str(path), data, algorithm)
+
+
+def standard_input() -> BinaryIO:
+    """Its bytes.  Raises StorageError where this process was started without one."""
+    if sys.stdin is None:
+        raise StorageError("cannot read the standard input: it is closed", errno=errno.EBADF)
+    return sys.stdin.buffer
 
 
 def _check_size(path: Path, size: int) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 __all__ = [
+    "BYTES_MAX",
     "format_bytes",
     "format_countdown",
     "format_duration",
@@ -25,6 +26,9 @@ __all__ = [
     "parse_rate",
     "parse_size",
 ]
+
+BYTES_MAX = 1 << 62
+"""Of a size that somebody may ask for: two of them can still be added in the 64 bits that the core has."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -91,7 +95,8 @@ def format_countdown(seconds: float, *, up: bool = True) -> str:
 def parse_size(text: str) -> int:
     """Bytes from ``1048576``, ``64k`` (1000), ``64Ki`` (1024), ``256MiB``, ``1.5GB``.
 
-    The case does not matter and a fraction of a byte is dropped.  Raises :class:`UsageError`.
+    The case does not matter and a fraction of a byte is dropped.  Raises :class:`UsageError`, also for more
+    than ``BYTES_MAX``.
     """
     match = re.fullmatch(_SIZE, text.strip(), re.ASCII)
     if match is None:
@@ -99,7 +104,10 @@ def parse_size(text: str) -> int:
             f"{text!r} is not a size",
             hint="write a number of bytes, or one with a unit: 64k, 256MiB, 1.5GB",
         )
-    return int(_amount(match))
+    size = _amount(match)
+    if size > BYTES_MAX:
+        raise UsageError(f"{text!r} is more than any memory or disk has", hint=f"{BYTES_MAX} is the most")
+    return int(size)
 
 
 def parse_rate(text: str) -> float:

@@ -230,8 +230,12 @@ async def all_of(jobs: Iterable[Awaitable[None]], *, hint: str) -> None:
         async with asyncio.TaskGroup() as group:
             for job in jobs:
                 group.create_task(one(job))
-    except* Error as errors:
-        first = _first(errors)
+    except BaseExceptionGroup as errors:
+        # Not with `except*`, which before Python 3.11.4 makes another group of what is raised in it.
+        known, others = errors.split(Error)
+        if known is None or others is not None:
+            raise
+        first = _first(known)
         if isinstance(first, TransferError) and not first.hint:
             first.hint = hint
         raise first from None

@@ -18,6 +18,7 @@ from tests.crash.kills import check_sums, contents, unpacked
 from tests.crash.scenarios import Size, Version, make_version
 from tests.crash.served import served
 from tests.integration.oracles import bytes_of
+from tests.metadata.files import tree_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,6 +165,30 @@ def test_closed_streams_do_not_stop_a_run(
     check(world, target)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("fetch", "--input-file", "-"), 5),
+        (("fetch", "http://127.0.0.1:9/a.bin", "--sums", "-"), 5),
+        (("verify", "--sums", "-"), 5),
+        (("download", "target", "--ids", "-"), 2),
+        (("forget", "target", "--ids", "-"), 2),
+        (("credits", "data", "--ids", "-"), 2),
+    ],
+)
+def test_a_closed_input_is_told(arguments: tuple[str, ...], status: int, tmp_path: Path) -> None:
+    ended = run(*arguments, redirections="<&-", cwd=tmp_path)
+    assert (ended.returncode, "closed" in ended.stderr) == (status, True), ended.stderr
+    assert contents(tmp_path) == {}
+
+
+def test_a_closed_output_for_credits_is_told(tmp_path: Path) -> None:
+    tree = tree_at(tmp_path / "data")
+    ended = run("credits", tree.root, redirections=">&-")
+    assert (ended.returncode, "closed" in ended.stderr) == (5, True), ended.stderr
+    assert run("credits", tree.root, "-o", tmp_path / "file", redirections=">&-").returncode == 0
+
+
 def test_a_full_output_is_told_with_status_5_after_the_work_is_done(world: World, tmp_path: Path) -> None:
     target = tmp_path / "target"
     arguments = ("download", target, "--catalog", world.catalog, "--json", "--progress", "none")
@@ -216,6 +241,29 @@ def test_a_locale_without_these_letters_changes_nothing(name: str, world: World,
     url = f"{world.url}/names.zip"
     assert run("fetch", url, "-o", target / "größe", environment=plain).returncode == 0
     assert (target / "größe").read_bytes() == world.version.archives[-1].read_bytes()
+
+
+@pytest.mark.parametrize("options", [("--json",), ("--progress", "plain"), ("--progress", "rich")])
+def test_an_archive_whose_name_is_no_text_is_unpacked(options: tuple[str, ...], tmp_path: Path) -> None:
+    archive = tmp_path / os.fsdecode(b"x\xffy.zip")
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("a.txt", b"a")
+    ended = run("extract", archive, "-d", tmp_path / "out", *options)
+    assert ended.returncode == 0, ended.stderr
+    assert contents(tmp_path / "out") == {"a.txt": b"a"}
+    (tmp_path / "out/a.txt").unlink()
+    archive.write_bytes(archive.read_bytes()[:40])
+    ended = run("extract", archive, "-d", tmp_path / "out", *options)
+    assert (ended.returncode, "x\N{REPLACEMENT CHARACTER}y.zip" in ended.stderr) == (3, True), ended.stderr
+
+
+@pytest.mark.parametrize("target", ["file/x", "link/x"])
+def test_a_demo_that_cannot_write_its_target_says_so(target: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1")
+    (tmp_path / "link").symlink_to("link")
+    ended = run("demo", tmp_path / target, "--images", "4", "--json")
+    assert ended.returncode == 5, ended.stderr
+    assert target in json.loads(ended.stdout)["error"]
 
 
 def test_a_working_folder_that_is_gone_is_told(world: World, tmp_path: Path) -> None:

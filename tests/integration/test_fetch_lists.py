@@ -82,3 +82,12 @@ async def test_what_is_no_list_of_urls_is_refused(text: str, tmp_path: Path) -> 
 async def test_there_must_be_a_url(tmp_path: Path) -> None:
     assert (await command("fetch", cwd=tmp_path)).status == 2
     assert (await command("fetch", "--input-file", tmp_path / "none", cwd=tmp_path)).status == 5
+
+
+@pytest.mark.parametrize("digest", ["", "md5:", "00"])
+async def test_a_digest_that_is_none_is_not_taken_for_no_wish(
+    digest: str, origin: Origin, tmp_path: Path
+) -> None:
+    result = await command("fetch", urls(origin)[0], "--digest", digest, "-d", tmp_path / "out", "--json")
+    assert (result.status, origin.bytes_sent, (tmp_path / "out").exists()) == (2, 0, False)
+    assert "--digest" in result.report["error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -165,6 +166,44 @@ except fdf256_fast.Error as error:
     )
     assert done.returncode == 5, done.stderr
     assert str(target) in done.stdout
+    assert "ermission denied" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "data"),
+        ("info", "data"),
+        ("search-user", "data", "--author", "a"),
+        ("forget", "data", "--user-nsid", "1"),
+        ("fetch", "file:///etc/passwd", "-d", "data"),
+        ("demo", "data"),
+    ],
+)
+def test_a_folder_that_may_not_be_read_ends_with_status_5(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    for folder in (tmp_path, *tmp_path.parents):
+        with contextlib.suppress(PermissionError):
+            if folder.name.startswith("pytest") or folder == tmp_path:
+                folder.chmod(0o755)
+    # All is imported before it becomes somebody else, who may not be allowed to read this checkout.
+    script = f"""
+import importlib, os, pkgutil, sys, fdf256_fast, fdf256_fast.commands
+for package in (fdf256_fast, fdf256_fast.commands):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+import encodings.ascii, rich.console, fdf256_fast.status
+os.setegid({OTHER_USER})
+os.seteuid({OTHER_USER})
+fdf256_fast.status.run({[*arguments, "--json"]!r})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (5, False), done.stderr
+    assert "data" in json.loads(done.stdout)["error"]
     assert "ermission denied" in done.stdout
 
 

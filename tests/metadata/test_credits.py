@@ -6,12 +6,14 @@ import asyncio
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
 import time
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from bibtexparser.entrypoint import parse_string
@@ -21,14 +23,12 @@ from hypothesis import strategies as st
 import fdf256_fast as fdf
 from fdf256_fast.credit_formats import CHANGE, CITATION, FORMATS, Credit
 from fdf256_fast.errors import MetadataError, StorageError, UsageError
+from fdf256_fast.search import is_image_there
 from fdf256_fast.selection import Ids, Selection
 from fdf256_fast.synthetic_metadata import LICENSES
 from tests.integration.oracles import busy_threads
 from tests.integration.runs import command
 from tests.metadata.files import NSID, Tree, loaded, tree_at
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DOI = "10.1109/WACV56688.2023.00138"
 
@@ -397,3 +397,38 @@ async def test_a_cancelled_run_stops_writing_and_leaves_no_thread(tmp_path: Path
         await task
     assert busy_threads() == []
     assert 0 < stream.getvalue().count(b"\r\n") < 20_000
+
+
+@pytest.mark.parametrize("arguments", [("credits",), ("search-user", "--user-nsid", NSID)])
+async def test_images_that_cannot_be_looked_for_are_not_taken_for_missing(
+    arguments: tuple[str, ...], tree: Tree
+) -> None:
+    images = tree.root / "train/images"
+    images.rename(tree.root / "elsewhere")
+    images.symlink_to("images")
+    result = await command(*arguments, tree.root)
+    assert (result.status, "Traceback" in result.stderr) == (5, False)
+    assert str(images) in "".join(result.stderr.split())
+
+
+def test_an_image_in_a_folder_that_may_not_be_entered_is_not_missing(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, user = tree.root / "train/images", os.geteuid()
+    number = next(folder.iterdir()).stem
+    folder.chmod(0o600)
+    folder.parent.chmod(0o755)
+    monkeypatch.chdir(folder.parent)
+    if user == 0:
+        # Nobody refuses root anything.
+        os.seteuid(65534)
+    try:
+        with pytest.raises(StorageError, match="Permission denied") as caught:
+            is_image_there(Path("images"), number)
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+    assert caught.value.filename == f"images/{number}.png"
+    assert is_image_there(folder, number)
+    assert not is_image_there(folder, "0" * 1000)
+    assert not is_image_there(folder / f"{number}.png", number)

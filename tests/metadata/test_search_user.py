@@ -231,6 +231,19 @@ async def test_a_relative_cache_folder_does_not_count(
     assert not os.path.lexists(tmp_path / "cache")
 
 
+async def test_quiet_prints_what_is_found_and_its_help_says_so(tmp_path: Path) -> None:
+    tree = tree_at(tmp_path / "data")
+    arguments = ["search-user", str(tree.root), "--user-nsid", NSID]
+    loud, quiet = await command(*arguments), await command(*arguments, "-q")
+    assert (quiet.status, quiet.stdout, quiet.stderr) == (0, loud.stdout, "")
+    plain = await command(*arguments, "-q", "--plain")
+    assert (plain.stdout.splitlines(), plain.stderr) == (tree.paths_of(NSID), "")
+    told = " ".join((await command("search-user", "--help")).stdout.split())
+    assert "-q, --quiet Print no progress, and with --plain no summary. What is found is printed" in told
+    assert "Print errors only." not in told
+    assert "Print errors only." in (await command("extract", "--help")).stdout
+
+
 # ---- licences --------------------------------------------------------------------------------------------
 
 

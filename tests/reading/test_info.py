@@ -271,6 +271,13 @@ async def test_no_terminal_codes_from_the_metadata_reach_the_screen(tmp_path: Pa
     assert "\\x1b[31mred[bold]" in result.stdout
 
 
+async def test_an_index_without_a_file_name_is_refused(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", [1, 2])
+    result = await command("info", tmp_path, "--index", "", "--json", cwd=tmp_path)
+    assert result.status == 5, result.stderr
+    assert "directory" in result.report["error"]
+
+
 @given(place=st.integers(0, 10**6), value=st.none() | st.integers(0, 255))
 def test_metadata_damaged_at_any_byte_are_counted_or_refused_with_an_offset(
     place: int, value: int | None, tmp_path_factory: pytest.TempPathFactory

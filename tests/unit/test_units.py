@@ -185,6 +185,12 @@ def test_what_is_no_size_is_refused_by_name(text: str) -> None:
     assert "256MiB" in caught.value.hint
 
 
+@pytest.mark.parametrize("text", ["4097PiB", "99999999999999999PB"])
+def test_a_size_beyond_any_disk_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="more than any memory or disk"):
+        parse_size(text)
+
+
 @pytest.mark.parametrize(
     ("text", "rate"),
     [
@@ -235,7 +241,7 @@ def test_plain_bytes_come_back_exactly(size: int) -> None:
 
 @settings(deadline=None)
 @given(
-    st.integers(0, 10**6),
+    st.integers(0, 4096),
     st.sampled_from(["k", "M", "G", "T", "P"]),
     st.sampled_from([("", 1000), ("B", 1000), ("i", 1024), ("iB", 1024)]),
 )

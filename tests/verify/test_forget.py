@@ -97,6 +97,9 @@ async def test_all_images_of_a_user_go_in_every_split(published: Publish, tmp_pa
     assert (again.status, again.report["removed"], set(again.report["absent"])) == (0, [], paths)
     nobody = await command("forget", target, "--user-nsid", "nobody")
     assert (nobody.status, "No image of nobody" in nobody.stdout) == (0, True)
+    nobody = await command("forget", target, "--user-nsid", "nobody", "--json")
+    same = {"total": len(paths), "files": done.report["files"], "removed": [], "recorded": [], "absent": []}
+    assert {name: nobody.report[name] for name in same} == same
 
 
 async def test_rows_stay_in_their_places(published: Publish, tmp_path: Path) -> None:

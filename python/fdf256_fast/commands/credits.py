@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from fdf256_fast.options import Common, option, print_json, run, screen, workers
+from fdf256_fast.options import PATH, Common, option, print_json, run, screen, workers
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path), default=Path("data/fdf256"))
+@click.argument("target", type=PATH, default=Path("data/fdf256"))
 @option("--split", multiple=True, type=click.Choice(["train", "val"]), help="Only this split.")
-@option("--ids", type=click.Path(path_type=Path), metavar="FILE", help="Only these images, one a line.")
+@option("--ids", type=PATH, metavar="FILE", help="Only these images, one a line.")
 @option("--license", multiple=True, metavar="NAME", help="Only images under this license, such as cc-by-2.")
 @option(
     "--format",
@@ -22,9 +22,7 @@ from fdf256_fast.options import Common, option, print_json, run, screen, workers
     show_default=True,
     help="What to write.",
 )
-@option(
-    "--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Where to.  [default: stdout]"
-)
+@option("--output", "-o", type=PATH, metavar="FILE", help="Where to.  [default: stdout]")
 @option("--all", "is_all", is_flag=True, help="Also images that are not installed.")
 @workers
 @screen

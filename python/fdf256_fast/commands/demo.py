@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdf256_fast.options import Common, limits, option, run
+from fdf256_fast.options import PATH, Common, limits, option, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path), required=False)
+@click.argument("target", type=PATH, required=False)
 @option("--images", type=click.IntRange(4, 100_000), default=1200, show_default=True)
 @limits
 def demo(target: Path | None, images: int, **arguments: Any) -> None:

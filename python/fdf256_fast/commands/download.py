@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fdf256_fast.options import (
+    PATH,
     Common,
     archive_limits,
     limits,
@@ -20,7 +21,7 @@ from fdf256_fast.options import (
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path), required=False)
+@click.argument("target", type=PATH, required=False)
 @origins
 @selecting
 @option("--keep-archives", is_flag=True, help="Also keep the archives, in TARGET/.fdf256/archives.")

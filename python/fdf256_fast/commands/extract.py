@@ -8,15 +8,15 @@ from typing import Any
 import click
 
 from fdf256_fast import local
-from fdf256_fast.options import archive_limits, option, screen, workers
+from fdf256_fast.options import PATH, archive_limits, option, screen, workers
 
 
 @click.command()
-@click.argument("archives", metavar="ARCHIVE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("archives", metavar="ARCHIVE...", nargs=-1, required=True, type=PATH)
 @option(
     "--directory",
     "-d",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path(),
     help="Folder to unpack into. [default: here]",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdf256_fast.options import Common, archive_limits, limits, option, run
+from fdf256_fast.options import PATH, Common, archive_limits, limits, option, run
 
 if TYPE_CHECKING:
     from fdf256_fast.catalog import Digest
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("urls", metavar="URL...", nargs=-1)
-@option("--output", "-o", type=click.Path(path_type=Path), help="File to write (for one URL).")
+@option("--output", "-o", type=PATH, help="File to write (for one URL).")
 @option(
     "--directory",
     "-d",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path(),
     help="Folder to write or unpack into. [default: here]",
 )
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @option(
     "--input-file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help='More URLs, one a line, each with " ALGO:HEX" if known; "-" for stdin.',
 )
 @option(
@@ -57,7 +57,7 @@ def fetch(
     if not urls and listed is None:
         raise click.UsageError("Missing argument 'URL...'.")
     wishes = _wishes(urls, digest, sums, listed, common.limits)
-    if len(wishes) > 1 and (output or digest):
+    if len(wishes) > 1 and (output or digest is not None):
         raise click.UsageError("--output and --digest are for one URL")
     if extract and output:
         raise click.UsageError("--extract unpacks into a folder: give it with --directory")
@@ -76,9 +76,7 @@ def _wishes(
     urls: tuple[str, ...], digest: str | None, sums: str | None, listed: Path | None, limits: Limits
 ) -> list[tuple[str, Digest | None]]:
     """URLs, each with its digest if it is known."""
-    from fdf256_fast.catalog import Digest
-
-    parsed = Digest.parse(digest) if digest else None
+    parsed = None if digest is None else _digest(digest)
     found = [(url, parsed) for url in urls]
     if listed is None and sums is None:
         return found
@@ -89,3 +87,14 @@ def _wishes(
     if sums is not None:
         found = list(with_digests(found, run(read_digests(sums, limits)), sums))
     return found
+
+
+def _digest(text: str) -> Digest:
+    """An empty one too is a wish to check, by a script whose variable is unset.  Raises UsageError."""
+    from fdf256_fast.catalog import Digest
+    from fdf256_fast.errors import UsageError
+
+    try:
+        return Digest.parse(text)
+    except UsageError as error:
+        raise UsageError(f"--digest: {error.message}", hint=error.hint) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdf256_fast.options import Common, Interrupted, option, print_json, run, screen
+from fdf256_fast.options import FILE, PATH, Common, Interrupted, option, print_json, run, screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path), default=Path("data/fdf256"))
+@click.argument("target", type=PATH, default=Path("data/fdf256"))
 @option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
     help="Also draw charts and sample faces: a .png, .svg or .html file.",
 )
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @option(
     "--index",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
     help="Also write which row of the published arrays each image has, as CSV: path,split,number,row.",
 )

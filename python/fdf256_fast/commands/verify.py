@@ -10,7 +10,7 @@ import click
 
 from fdf256_fast import local
 from fdf256_fast.errors import IntegrityError
-from fdf256_fast.options import Common, Interrupted, limits, option, run
+from fdf256_fast.options import PATH, Common, Interrupted, limits, option, run
 
 if TYPE_CHECKING:
     from fdf256_fast.verification import Verification
@@ -21,13 +21,13 @@ FOR_TREES = ("quick", "repair", "catalog", "mirror")
 
 
 @click.command()
-@click.argument("target", metavar="[TARGET|DIR]", type=click.Path(path_type=Path), required=False)
+@click.argument("target", metavar="[TARGET|DIR]", type=PATH, required=False)
 @option("--quick", is_flag=True, help="Look at presence and sizes only; read nothing.")
 @option("--repair", is_flag=True, help="Fetch what is damaged or missing again, and nothing else.")
 @option("--catalog", help="A built-in catalog, or a TOML file.  [default: what was installed]")
 @option("--mirror", multiple=True, help="Base URL or local folder that holds the archives; tried first.")
 @option("--strict", is_flag=True, help="Also fail on files that nobody expects, or bad lines of a list.")
-@option("--sums", metavar="FILE", type=click.Path(path_type=Path), help='A list of digests; "-" for stdin.')
+@option("--sums", metavar="FILE", type=PATH, help='A list of digests; "-" for stdin.')
 @option("--algorithm", metavar="ALGO", help="What the list's digests are, where it does not say.")
 @option("--ignore-missing", is_flag=True, help="Files of the list that are not there are no failure.")
 @limits
