@@ -30,6 +30,7 @@ from tests.integration.oracles import (
     write_zip,
 )
 from tests.integration.runs import Recorder, cancelled, command
+from tests.machine.sites import start_machine_anew
 from tests.servers import python_server
 
 if TYPE_CHECKING:
@@ -269,6 +270,26 @@ async def test_a_part_after_another_that_was_cut_off_shows_only_its_own(
         report = await install(target, catalog=catalog, splits={"train"})
     # What the first call had was kept aside all the time.
     assert report.bytes_downloaded <= 1.1 * own - own // 2 + TAILS
+    check_installed(target, larger.tree)
+
+
+async def test_after_a_power_cut_all_that_a_part_had_is_read_whatever_is_wanted_next(
+    larger: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    own = weight(larger, lambda path: path.startswith("train/"))
+    async with Origin(larger.folder, rate=larger.size) as origin:
+        catalog = larger.catalog(origin.url)
+        await cancelled(
+            lambda progress: install(target, catalog=catalog, splits={"train"}, progress=progress), own // 2
+        )
+        staged = sorted(path for path in (target / WORKSPACE / "staging").rglob("*.png"))
+        assert staged
+        for path in staged[::5]:
+            path.write_bytes(bytes(path.stat().st_size))
+        start_machine_anew(monkeypatch)
+        await install(target, catalog=catalog, splits={"val"})
+        await install(target, catalog=catalog, splits={"train"})
     check_installed(target, larger.tree)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fdf256_fast import IntegrityError, Limits, fetch, install
+from fdf256_fast import IntegrityError, Limits, StorageError, fetch, install
+from fdf256_fast.archive_run import ArchiveRun
 from fdf256_fast.origin import Origin
 from tests.integration.oracles import bytes_of, check_installed, check_manifest, same_tree
 from tests.integration.runs import Recorder
@@ -27,6 +29,8 @@ from tests.machine.sites import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from fdf256_fast._core import Directory
 
 
 def drop(path: Path) -> None:
@@ -266,6 +270,75 @@ async def test_a_kept_archive_is_believed_as_far_as_it_can_be_proven(
     same_tree(site.target, site.tree)
     check_manifest(site.target)
     assert (site.home / "archives" / "a.zip").read_bytes() == site.archive.read_bytes()
+
+
+async def test_doubts_about_a_kept_archive_outlive_a_run_that_is_cut_off_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(tmp_path)
+    recheck = ArchiveRun._recheck
+
+    async def cut_off_after(run: ArchiveRun, directory: Directory, **options: bool) -> None:
+        await recheck(run, directory, **options)
+        raise StorageError("cut off")
+
+    async with Origin(site.folder) as origin:
+        catalog = site.catalog(origin)
+        await site.begin(origin, catalog, keep_archives=True)
+        zero(site.home / "archives" / "a.zip.part")
+        start_machine_anew(monkeypatch)
+        with monkeypatch.context() as patch:
+            patch.setattr(ArchiveRun, "_recheck", cut_off_after)
+            with pytest.raises(StorageError, match="cut off"):
+                await site.finish(catalog, keep_archives=True)
+        await site.finish(catalog, keep_archives=True)
+    assert (site.home / "archives" / "a.zip").read_bytes() == site.archive.read_bytes()
+    same_tree(site.target, site.tree)
+
+
+async def test_what_the_disk_could_not_write_is_read_before_it_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(tmp_path)
+
+    def fail(_folder: Path) -> None:
+        # The system says so once only; what it could not write is lost.
+        for path in site.staged[::7]:
+            zero(path)
+        raise StorageError("cannot write to disk", errno=errno.EIO)
+
+    async with Origin(site.folder) as origin:
+        catalog = site.catalog(origin)
+        with monkeypatch.context() as patch:
+            patch.setattr("fdf256_fast.installation.sync_file_system", fail)
+            with pytest.raises(StorageError, match="cannot write to disk"):
+                await install(site.target, catalog=catalog)
+        report, _ = await site.finish(catalog)
+    assert report.bytes_downloaded < report.bytes_resumed
+    check_installed(site.target, site.tree)
+
+
+async def test_a_file_that_the_disk_could_not_write_is_read_before_it_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served/a.bin").write_bytes(CONTENT)
+    goal = tmp_path / "a.bin"
+
+    def fail(paths: list[Path]) -> list[StorageError | None]:
+        for path in paths:
+            if path.is_file():
+                zero_the_second_half(path)
+        return [StorageError("cannot write to disk", errno=errno.EIO) for _ in paths]
+
+    async with Origin(tmp_path / "served") as origin:
+        with monkeypatch.context() as patch:
+            patch.setattr("fdf256_fast.fetching.sync_files", fail)
+            with pytest.raises(StorageError, match="cannot write to disk"):
+                await fetch(f"{origin.url}/a.bin", goal)
+        assert not goal.exists()
+        await fetch(f"{origin.url}/a.bin", goal)
+    assert goal.read_bytes() == CONTENT
 
 
 SIZE = 12_000_017
