@@ -158,6 +158,8 @@ class EndReader:
             patience_seconds=PATIENCE_SECONDS * 2**source.failures,
         ) as answer:
             if _gives_none(source, answer):
+                # All of it would come, then.
+                self._entry.total = answer.total
                 return None
             assert answer.span is not None
             self._begun = _Begun(source, answer.span)

@@ -81,6 +81,10 @@ HEDGE_FACTOR = 3.0
 """A span that takes this many times the usual, or at its present rate would from now on, is raced by a second
 request."""
 
+PACED_EACH = 256 * 1024
+"""With a rate limit each connection has so many bytes per second at least: what it reads first, 64 KiB and
+what the system holds, is there at once."""
+
 TELL_SECONDS = 1.0
 """A retry that waits longer than this is told of, once for each reason."""
 
@@ -414,9 +418,12 @@ class Transfer:
     @property
     def _level(self) -> int:
         """How many requests there may be now."""
+        level = self._crowd.level
+        if self.limits.rate is not None:
+            level = min(level, max(1, int(self.limits.rate / PACED_EACH)))
         if self._appetite.is_hungry:
-            return self._crowd.level
-        return min(self._crowd.level, max(FEW, len(self.feeds)))
+            return level
+        return min(level, max(FEW, len(self.feeds)))
 
     async def deliver(
         self, feed: Feed, flight: Flight, answer: Answer, receiver: Receiver | None = None
@@ -634,6 +641,9 @@ class Transfer:
 
     def _hedge(self) -> tuple[Feed, Flight] | None:
         """A second request for a span that lags where the frontier waits for it."""
+        if self.limits.rate is not None:
+            # It is we who hold it up.
+            return None
         now = self._clock()
         for feed in self.feeds:
             if feed.done.done() or feed.is_streamed or not feed.flights:

@@ -11,6 +11,7 @@ import pytest
 from fdf256_fast import Limits, StorageError, install
 from fdf256_fast.catalog import Catalog, parse_catalog
 from fdf256_fast.origin import Origin
+from fdf256_fast.transfer import PACED_EACH, Transfer
 from tests.integration.oracles import (
     FINISHED,
     WORKSPACE,
@@ -309,3 +310,38 @@ async def test_a_dry_run_beside_a_run_does_not_disturb_it(published: Publish, tm
             await install(target, catalog=catalog, dry_run=True)
         assert job.result().verified == "md5"
     check_installed(target, made.tree)
+
+
+async def test_a_dry_run_tells_what_a_server_without_ranges_would_send(
+    published: Publish, tmp_path: Path
+) -> None:
+    made = published["mixed"]
+    async with python_server(made.folder) as server:
+        report = await install(tmp_path / "target", catalog=made.catalog(server.url), dry_run=True)
+    assert sum(archive.bytes_to_fetch for archive in report.archives) == made.size
+    assert all(archive.requests for archive in report.archives)
+
+
+async def test_a_low_rate_is_shared_by_few_connections_and_nothing_is_raced(
+    published: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = published["mixed"]
+    dispatch = Transfer._dispatch
+    most = 0
+
+    def observed(transfer: Transfer, **options: bool) -> None:
+        nonlocal most
+        dispatch(transfer, **options)
+        most = max(most, transfer.connections)
+
+    monkeypatch.setattr(Transfer, "_dispatch", observed)
+    # At such a rate every span takes longer than one that is raced.
+    monkeypatch.setattr("fdf256_fast.transfer.HEDGE_SECONDS_START", 0.2)
+    async with Origin(made.folder) as origin:
+        catalog = made.catalog(origin.url)
+        await install(tmp_path / "target", catalog=catalog, limits=Limits(rate=2 * PACED_EACH))
+        sent = origin.bytes_sent
+    assert 1 <= most <= 2
+    # The ends are asked for before it is known what is in them.
+    assert sent <= made.size + 5 * 70_000
+    check_installed(tmp_path / "target", made.tree)
