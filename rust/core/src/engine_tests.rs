@@ -229,7 +229,8 @@ fn a_streamed_member_that_breaks_in_the_middle_leaves_no_file() {
     let (start, end) = sample.directory.extent(1);
     let (start, end) = (usize::try_from(start).unwrap(), usize::try_from(end).unwrap());
     let mut damaged = sample.bytes.clone();
-    damaged[(start + end) / 2..(start + end) / 2 + 2000].fill(0xff);
+    let middle = usize::midpoint(start, end);
+    damaged[middle..middle + 2000].fill(0xff);
     // Not to its end, so that it is streamed.
     engine.write(0, 0, &Bytes::copy_from_slice(&damaged[..start + 60_000]));
     while !folder.path().join("staging/train/images/0.png").exists() {
