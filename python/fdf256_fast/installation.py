@@ -562,10 +562,11 @@ def _on_mirror(mirror: str, file_name: str) -> Source | None:
     if base.path is None:
         parts = urlsplit(mirror)
         return Source(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{file_name}")))
-    if not base.path.is_dir():
-        raise UsageError(f"--mirror {mirror}: no such folder")
-    path = base.path / file_name
-    return Source.parse(str(path)) if path.is_file() else None
+    with storing("read", base.path):
+        if not base.path.is_dir():
+            raise UsageError(f"--mirror {mirror}: no such folder")
+        path = base.path / file_name
+        return Source.parse(str(path)) if path.is_file() else None
 
 
 def _has_files(target: Path) -> bool:

@@ -599,3 +599,16 @@ async def test_what_a_file_must_not_take_the_place_of_is_refused_before_anything
     assert sorted(tmp_path.rglob("*")) == before
     assert goal.is_fifo() == (kind == "pipe")
     assert goal.is_dir() == (kind != "pipe")
+
+
+async def test_json_of_a_failure_has_what_was_unpacked_before_it(tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    write_zip(served / "a.zip", {"a.txt": b"a"}, zipfile.ZIP_STORED)
+    async with Origin(served) as origin:
+        urls = (f"{origin.url}/a.zip", f"{origin.url}/b.zip")
+        done = await command("fetch", *urls, "--extract", "-d", tmp_path / "out", "--json")
+    assert done.status == 4
+    assert (tmp_path / "out/a.txt").read_bytes() == b"a"
+    assert [archive["name"] for archive in done.report["archives"]] == ["a.zip", "b.zip"]
+    assert done.report["files"] == 1

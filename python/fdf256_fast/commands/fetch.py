@@ -49,6 +49,7 @@ def fetch(
       fdf256 fetch https://example.org/model.zip --extract -d model --digest sha256:9f86d0…
       fdf256 fetch --input-file urls.txt --sums https://example.org/SHA256SUMS
     """  # noqa: D301 - click wants the character itself
+    from fdf256_fast.errors import Error
     from fdf256_fast.fetching import Wanted, extract_url, fetch_files, file_name
     from fdf256_fast.report import Report
 
@@ -63,7 +64,14 @@ def fetch(
         raise click.UsageError("--extract unpacks into a folder: give it with --directory")
     if extract:
         limits, progress = common.limits, common.progress
-        reports = [run(extract_url(url, directory, parsed, limits, progress)) for url, parsed in wishes]
+        reports: list[Report] = []
+        for url, parsed in wishes:
+            try:
+                reports.append(run(extract_url(url, directory, parsed, limits, progress)))
+            except Error as error:
+                # What came before it is unpacked.
+                error.report = Report.of([*reports, error.report] if error.report else reports)
+                raise
         common.show(Report.of(reports), verb="Unpacked")
         return
     wanted = [Wanted(url, output or directory / file_name(url), parsed) for url, parsed in wishes]
