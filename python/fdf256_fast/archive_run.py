@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fdf256_fast._core import Job, Staging, hash_file
-from fdf256_fast.durable import storing
+from fdf256_fast.durable import forget_cached, storing
 from fdf256_fast.ends import EndReader
 from fdf256_fast.errors import DigestMismatch, Error, IntegrityError, MemberError, TransferError
 from fdf256_fast.journal import Entry, Journal
@@ -70,6 +70,8 @@ class ArchiveRun:
         self._shared = shared
         self._budget = Budget(shared.limits.retries)
         self._number: int | None = None
+        # All that the engine has or had of it since it was begun.
+        self._numbers: list[int] = []
         self._resumed = 0
         self._downloaded = 0
         self._end_kept_bytes = 0
@@ -127,6 +129,7 @@ class ArchiveRun:
             return False
         if not self._entry.doubtful or not value:
             return kept.stat().st_size == self._entry.total
+        forget_cached(kept)
         return hash_file(self._shared.job, kept, algorithm) == value
 
     async def _recheck(self, directory: Directory, *, is_last: bool = True) -> None:
@@ -283,10 +286,11 @@ class ArchiveRun:
         """Drop what was had of the archive: never a mixture of two files."""
         name = self.archive.name
         self._shared.transfer.tell(f"{name}: {reason}. What was had of it is dropped, it starts anew.")
-        if self._number is not None:
-            self._shared.engine.abandon(self._number)
+        for number in self._numbers:
+            self._shared.engine.abandon(number)
             # Who still writes a member would put it back into a folder that is being removed.
-            await in_thread(self._shared.engine.rest, self._number)
+            await in_thread(self._shared.engine.rest, number)
+        self._numbers.clear()
         self._number = None
         self._resumed = 0
         self._again, self._again_bytes = [], 0
@@ -400,6 +404,7 @@ class ArchiveRun:
                 redo=members,
             )
         )
+        self._numbers.append(number)
         feed = self._feed(number, directory.total, cursor=directory.total, end=directory.total)
         feed.fetch_again(spans)
         return feed
@@ -439,6 +444,7 @@ class ArchiveRun:
             self._entry.state = None
             self._again, self._again_bytes = [], 0
             self._number = await in_thread(add, None)
+        self._numbers.append(self._number)
         # By now the archive that is kept has been read, too.
         self._entry.doubtful = bool(self._again)
         lost = self._shared.engine.lost(self._number)
@@ -503,6 +509,7 @@ class ArchiveRun:
                 )
             )
             self._number = number
+            self._numbers.append(number)
             feed = self._feed(number, answer.total or 0, cursor=0, end=0)
             transfer.add(feed)
             try:

@@ -19,6 +19,7 @@ __all__ = [
     "FULL",
     "boot_id",
     "check_replaceable",
+    "forget_cached",
     "replace_file",
     "replacing",
     "storage_error",
@@ -108,6 +109,15 @@ def check_replaceable(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "it is a device, a pipe or a socket", os.fspath(path))
+
+
+def forget_cached(path: Path) -> None:
+    """Let what is read of a file next come from the disk: what could not be written may still be in memory.
+
+    Raises StorageError.
+    """
+    with storing("read", path), path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _fresh(path: Path) -> Path:

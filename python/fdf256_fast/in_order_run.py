@@ -320,6 +320,7 @@ class InOrderRun(ArchiveRun, InOrder):
             thorough=self._entry.doubtful,
         )
         self._number = await in_thread(add)
+        self._numbers.append(self._number)
         return self._number
 
     async def _unpack_whole(self) -> str:

@@ -73,7 +73,7 @@ def _rate(_: click.Context, __: click.Parameter, value: str | None) -> float | N
         raise click.BadParameter(str(error)) from error
 
 
-_WITHOUT_BLANKS = frozenset({"split", "license", "user_nsid", "photo_url"})
+_WITHOUT_BLANKS = frozenset({"--split", "--license", "--user-nsid", "--photo-url"})
 """Options whose values have none, so that blanks may part them in the environment, too."""
 
 
@@ -86,7 +86,7 @@ class _Repeatable(click.Option):
     def value_from_envvar(self, ctx: click.Context) -> list[str] | None:
         """The values, None where the environment says nothing."""
         text = self.resolve_envvar_value(ctx)
-        if text is not None and self.name in _WITHOUT_BLANKS:
+        if text is not None and not _WITHOUT_BLANKS.isdisjoint(self.opts):
             return text.split()
         lines = (text or "").replace("\r\n", "\n").split("\n")
         return None if text is None else [line for line in lines if line.strip()]

@@ -264,8 +264,9 @@ class Transfer:
         self.feeds: list[Feed] = []
         self._by_number: dict[int, Feed] = {}
         self._early: dict[int, list[Event]] = {}
-        # The digests of archives whose end has been told.
+        # The digests of archives whose end has been told, and the errors of those that failed.
         self._finished: dict[int, str | None] = {}
+        self._failed: dict[int, Exception] = {}
         self._pacer = Pacer(limits.rate, self._clock)
         self._intake = Intake(self.engine)
         self._wake = asyncio.Event()
@@ -316,6 +317,8 @@ class Transfer:
         if feed.number in self._finished:
             # Its end came while another request was begun for it.
             self._settle(feed, self._finished[feed.number])
+        if feed.number in self._failed:
+            self._fail(feed, self._failed[feed.number])
         for event in self._early.pop(feed.number, []):
             self._act_on(event)
         # Of a small file nothing more is to be asked for: thousands may come and go.
@@ -341,6 +344,7 @@ class Transfer:
         self._by_number.pop(number, None)
         self._early.pop(number, None)
         self._finished.pop(number, None)
+        self._failed.pop(number, None)
 
     @contextlib.asynccontextmanager
     async def get(
@@ -845,6 +849,7 @@ class Transfer:
             self._finished[event[1]] = event[2]
             self._settle(self._by_number[event[1]], event[2])
         else:
+            self._failed[event[1]] = event[2]
             self._fail(self._by_number[event[1]], event[2])
 
     def _damaged(self, feed: Feed, span: Span, error: Exception) -> None:

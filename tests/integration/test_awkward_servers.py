@@ -14,7 +14,7 @@ from aiohttp import web
 
 from fdf256_fast import client, fetch, fetching, install, transfer
 from fdf256_fast.catalog import Archive, Catalog, Digest
-from fdf256_fast.errors import TransferError, UsageError
+from fdf256_fast.errors import StorageError, TransferError, UsageError
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import Progress
 from fdf256_fast.spans import SPAN_BYTES_MIN
@@ -495,6 +495,41 @@ async def test_a_racer_that_is_refused_leaves_its_span_to_the_one_that_it_raced(
     (slow,) = slow_spans
     again = [wanted for wanted in asked if wanted.rpartition("-")[2] == slow.rpartition("-")[2]]
     assert len(again) == 2, "itself, and the racer"
+
+
+async def test_an_archive_that_failed_while_its_stream_was_begun_again_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes_of(300_000)
+    asked = 0
+    runs: list[Transfer] = []
+    add = Transfer.add
+
+    def observed(run: Transfer, feed: transfer.Feed) -> None:
+        runs.append(run)
+        add(run, feed)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        response = web.StreamResponse(headers={"Content-Length": str(len(content)), "ETag": '"one"'})
+        if asked == 2:
+            # What had arrived is dealt with meanwhile, and cannot be written.
+            runs[0].engine.abandon(0)
+            runs[0]._act_on(("failed", 0, StorageError("the disk is full")))
+        await response.prepare(request)
+        await response.write(content[:200_000])
+        if asked == 1:
+            assert request.transport is not None
+            request.transport.close()
+        else:
+            await response.write(content[200_000:])
+        return response
+
+    monkeypatch.setattr(Transfer, "add", observed)
+    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(StorageError, match="the disk is full"):
+            await fetch(f"{url}/a.bin", tmp_path / "a.bin")
 
 
 async def test_connections_that_wait_for_a_new_address_do_not_wait_one_after_the_other(

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
         ("fetch", ["http://x/y"], "HEADER", "A: b\nC: d e", ("A: b", "C: d e")),
         ("credits", [], "SPLIT", "train\nval", ("train", "val")),
         ("credits", [], "LICENSE", "", ()),
+        # None of these has a blank in it, so that blanks may part them, too.
+        ("credits", [], "SPLIT", "train val", ("train", "val")),
+        ("download", [], "SPLIT", "train val", ("train", "val")),
+        ("download", [], "LICENSE", "cc-by-2  cc0", ("cc-by-2", "cc0")),
+        ("search_user", [], "USER_NSID", "1@N01 2@N02", ("1@N01", "2@N02")),
     ],
 )
 def test_a_repeatable_option_has_one_value_a_line(
@@ -40,7 +45,10 @@ def test_a_repeatable_option_has_one_value_a_line(
     monkeypatch.setenv(f"FDF256_{name}", text)
     command = getattr(importlib.import_module(f"fdf256_fast.commands.{module}"), module)
     with command.make_context(module, words) as context:
-        assert context.params[name.lower()] == values
+        (found,) = (
+            context.params[option.name] for option in command.params if option.envvar == f"FDF256_{name}"
+        )
+        assert found == values
 
 
 @pytest.mark.parametrize("text", ["1", "true", "t", "YES", "y", "on", " On ", "0", "false", "no", "f", ""])
