@@ -70,7 +70,8 @@ def fetch(
                 reports.append(run(extract_url(url, directory, parsed, limits, progress)))
             except Error as error:
                 # What came before it is unpacked.
-                error.report = Report.of([*reports, error.report] if error.report else reports)
+                if reports:
+                    error.report = Report.of([*reports, error.report] if error.report else reports)
                 raise
         common.show(Report.of(reports), verb="Unpacked")
         return
