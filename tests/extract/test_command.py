@@ -203,11 +203,11 @@ async def test_a_cancelled_call_leaves_nothing(kind: str, tmp_path: Path) -> Non
             await task
         except asyncio.CancelledError:
             cancelled += 1
-            assert [left.name for left in tmp_path.iterdir()] == ["many"]
-        else:
-            # On a fast machine the later ones come too late.
+        # On a fast machine the later ones come too late, even when all is in its place already.
+        if (tmp_path / "out").exists():
             assert files_in(tmp_path / "out") == MANY
             shutil.rmtree(tmp_path / "out")
+        assert [left.name for left in tmp_path.iterdir()] == ["many"]
         assert busy_threads() == []
     assert cancelled >= 3
 
