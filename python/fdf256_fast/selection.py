@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.errors import UsageError
 from fdf256_fast.layout import SPLITS
+from fdf256_fast.sums import STANDARD_INPUT, standard_input
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -48,12 +48,6 @@ def _number(text: str) -> str:
     return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else text
 
 
-def _standard_input() -> str:
-    if sys.stdin is None:  # where Python was started without one
-        raise ValueError("it is closed")
-    return sys.stdin.read()
-
-
 @dataclass(frozen=True, slots=True)
 class Ids:
     """Images by their numbers: ``(split, number)``, or ``("", number)`` where both splits are meant."""
@@ -86,7 +80,8 @@ class Ids:
     def read(cls, path: Path) -> Ids:
         """Read a file of them; ``-`` is the standard input.  Raises UsageError."""
         try:
-            text = _standard_input() if str(path) == "-" else path.read_text("utf-8-sig")
+            is_standard = str(path) == STANDARD_INPUT
+            text = (standard_input().read() if is_standard else path.read_bytes()).decode("utf-8-sig")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(f"--ids {path}: cannot be read: {reason}") from error

@@ -264,9 +264,8 @@ class Transfer:
         self.feeds: list[Feed] = []
         self._by_number: dict[int, Feed] = {}
         self._early: dict[int, list[Event]] = {}
-        # The digests of archives whose end has been told, and the errors of those that failed.
-        self._finished: dict[int, str | None] = {}
-        self._failed: dict[int, Exception] = {}
+        # How archives ended, which the engine tells once.
+        self._ended: dict[int, Event] = {}
         self._pacer = Pacer(limits.rate, self._clock)
         self._intake = Intake(self.engine)
         self._wake = asyncio.Event()
@@ -314,11 +313,9 @@ class Transfer:
         """Serve ``feed`` from now on."""
         self.feeds.append(feed)
         self._by_number[feed.number] = feed
-        if feed.number in self._finished:
-            # Its end came while another request was begun for it.
-            self._settle(feed, self._finished[feed.number])
-        if feed.number in self._failed:
-            self._fail(feed, self._failed[feed.number])
+        if feed.number in self._ended:
+            # That came while another request was begun for it.
+            self._act_on(self._ended[feed.number])
         for event in self._early.pop(feed.number, []):
             self._act_on(event)
         # Of a small file nothing more is to be asked for: thousands may come and go.
@@ -343,8 +340,7 @@ class Transfer:
         self.engine.abandon(number)
         self._by_number.pop(number, None)
         self._early.pop(number, None)
-        self._finished.pop(number, None)
-        self._failed.pop(number, None)
+        self._ended.pop(number, None)
 
     @contextlib.asynccontextmanager
     async def get(
@@ -846,10 +842,10 @@ class Transfer:
         elif event[0] == "damaged":
             self._damaged(self._by_number[event[1]], Span(event[2], event[3]), event[4])
         elif event[0] == "finished":
-            self._finished[event[1]] = event[2]
+            self._ended[event[1]] = event
             self._settle(self._by_number[event[1]], event[2])
         else:
-            self._failed[event[1]] = event[2]
+            self._ended[event[1]] = event
             self._fail(self._by_number[event[1]], event[2])
 
     def _damaged(self, feed: Feed, span: Span, error: Exception) -> None:

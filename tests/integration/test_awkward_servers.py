@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import time
 import zipfile
@@ -227,33 +228,41 @@ async def fetched_at_once(url: str, folder: Path, count: int, **limits: Any) -> 
         await fetching.fetch_files(wanted, Limits(**limits), Progress())
 
 
-async def test_files_beyond_those_that_a_server_sends_at_a_time_wait_for_their_turn(tmp_path: Path) -> None:
-    content = bytes_of(10_000)
-    sending = refused = most = 0
+@dataclasses.dataclass
+class Crowded:
+    """A server that sends ``room`` answers at a time, each for so long, and refuses all others."""
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        nonlocal sending, refused, most
-        if sending >= 3:
-            refused += 1
+    content: bytes
+    room: int
+    seconds: float
+    status: int = 503
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    refused: int = 0
+    sending: int = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.sending >= self.room:
+            self.refused += 1
             # Not before the others have begun: a server that answers nobody is not a crowded one.
-            await asyncio.sleep(0.2)
-            return web.Response(status=503, headers={"Retry-After": "300"})
-        sending += 1
-        most = max(most, sending)
+            await asyncio.sleep(self.seconds / 2)
+            return web.Response(status=self.status, headers=self.headers)
+        self.sending += 1
         try:
-            response, body = await partial(request, content)
+            response, body = await partial(request, self.content)
             await response.write(body[:1000])
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(self.seconds)
             await response.write(body[1000:])
             return response
         finally:
-            sending -= 1
+            self.sending -= 1
 
-    async with serving(handle) as url:
+
+async def test_files_beyond_those_that_a_server_sends_at_a_time_wait_for_their_turn(tmp_path: Path) -> None:
+    server = Crowded(bytes_of(10_000), 3, 0.4, headers={"Retry-After": "300"})
+    async with serving(server.answer) as url:
         await fetched_at_once(url, tmp_path, 12, retries=0)
-    assert sorted(path.read_bytes() == content for path in tmp_path.iterdir()) == [True] * 12
-    assert most == 3
-    assert 9 <= refused < 20, "after the first time they are not asked for in vain"
+    assert [path.read_bytes() == server.content for path in tmp_path.iterdir()] == [True] * 12
+    assert 9 <= server.refused < 20, "after the first time they are not asked for in vain"
 
 
 async def test_a_file_that_is_always_refused_is_given_up_and_others_come(tmp_path: Path) -> None:
@@ -277,28 +286,11 @@ async def test_a_file_that_is_always_refused_is_given_up_and_others_come(tmp_pat
 
 
 async def test_a_host_that_names_a_time_goes_on_with_those_that_it_serves(tmp_path: Path) -> None:
-    content = bytes_of(8_000_000)
-    sending = refused = 0
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        nonlocal sending, refused
-        if sending >= 2:
-            refused += 1
-            return web.Response(status=429, headers={"Retry-After": "300"})
-        sending += 1
-        try:
-            response, body = await partial(request, content)
-            await response.write(body[:1000])
-            await asyncio.sleep(0.05)
-            await response.write(body[1000:])
-            return response
-        finally:
-            sending -= 1
-
-    async with serving(handle) as url, asyncio.timeout(PATIENCE_SECONDS):
+    server = Crowded(bytes_of(8_000_000), 2, 0.05, 429, {"Retry-After": "300"})
+    async with serving(server.answer) as url, asyncio.timeout(PATIENCE_SECONDS):
         path = await fetch(f"{url}/a.bin", tmp_path / "a.bin", limits=Limits(connections=4))
-    assert path.read_bytes() == content
-    assert refused
+    assert path.read_bytes() == server.content
+    assert server.refused
 
 
 async def test_a_stream_without_a_size_leaves_the_windows_of_others_alone(
@@ -404,34 +396,16 @@ async def test_a_stream_that_ends_before_the_size_that_is_known_is_not_the_file(
 
 
 async def test_a_server_behind_a_redirect_that_takes_few_at_a_time_gets_few(tmp_path: Path) -> None:
-    content = bytes_of(10_000)
-    sending = refused = 0
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        nonlocal sending, refused
-        if sending >= 3:
-            refused += 1
-            await asyncio.sleep(0.2)
-            return web.Response(status=503)
-        sending += 1
-        try:
-            response, body = await partial(request, content)
-            await response.write(body[:1000])
-            await asyncio.sleep(0.4)
-            await response.write(body[1000:])
-            return response
-        finally:
-            sending -= 1
-
-    async with serving(handle) as storage:
+    server = Crowded(bytes_of(10_000), 3, 0.4)
+    async with serving(server.answer) as storage:
 
         async def redirect(request: web.Request) -> web.StreamResponse:
             return web.Response(status=302, headers={"Location": f"{storage}/{request.match_info['name']}"})
 
         async with serving(redirect) as url:
             await fetched_at_once(url, tmp_path, 12, retries=0)
-    assert sorted(path.read_bytes() == content for path in tmp_path.iterdir()) == [True] * 12
-    assert refused >= 9
+    assert [path.read_bytes() == server.content for path in tmp_path.iterdir()] == [True] * 12
+    assert server.refused >= 9
 
 
 async def test_a_server_that_takes_one_at_a_time_and_names_no_size(tmp_path: Path) -> None:
