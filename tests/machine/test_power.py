@@ -252,6 +252,28 @@ async def test_a_large_member_that_is_lost_after_it_was_done_is_streamed_again(t
     check_installed(site.target, site.tree)
 
 
+async def test_a_large_member_that_ended_after_the_last_journal_is_not_fetched_again(tmp_path: Path) -> None:
+    noise = random.Random(2).randbytes(6_000_000)
+    rest = {f"{i:02}.bin": random.Random(i).randbytes(100_000) for i in range(20)}
+    site = make_site(tmp_path, {"large.bin": noise, **rest}, 8)
+    limits = Limits(connections=1, retries=0, memory_bytes=4 << 20)
+    async with Origin(site.folder) as origin:
+        catalog = site.catalog(origin)
+        await site.begin(origin, catalog, share=0.5, limits=limits)
+        assert site.state["stream"] is not None
+        frontier, journal = site.frontier, (site.home / "journal").read_bytes()
+        await site.begin(origin, catalog, share=0.4, limits=limits)
+        assert site.state["stream"] is None
+        assert not (site.home / "spool" / "a").exists()
+        # As it is after a kill just behind the member's end.
+        (site.home / "journal").write_bytes(journal)
+        before = origin.bytes_sent
+        report = await install(site.target, catalog=catalog, limits=limits)
+        assert origin.bytes_sent - before <= site.size - frontier + ASKED_ANYWAY_BYTES
+    assert report.verified == "md5"
+    check_installed(site.target, site.tree)
+
+
 # ---- kept archives, plain files --------------------------------------------------------------------
 
 

@@ -17,6 +17,8 @@ use std::arch::x86_64::{
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
+use std::time::Duration;
+
 use super::super::blocks::{Block, Input, Kernel, Run};
 use super::{
     Kernels, PAIR, Pair, State, Vector, Word, compress, compress_by_turns, compress_lanes, rounds, trial,
@@ -28,19 +30,13 @@ static AVX512: Kernels = Kernels {
         // SAFETY: `available` lists these kernels only where the processor has all three extensions.
         unsafe { avx512_single(state, blocks) }
     },
-    several: &[
-        Kernel {
-            lanes: 4,
-            least: 2,
-            run: Run::Evenly(|states, inputs| {
-                // SAFETY: as above.
-                unsafe { avx512_4(states, inputs) }
-            }),
-        },
-        AVX512_8,
-        AVX512_16,
-    ],
+    several: &[AVX512_4, AVX512_8, AVX512_16],
 };
+
+/// For processors where a step takes about as long in either: one stream or two are not worth the way into a
+/// vector register.
+static AVX512_FOR_SEVERAL: Kernels =
+    Kernels { single: compress, several: &[PAIR, Kernel { least: 3, ..AVX512_4 }, AVX512_8, AVX512_16] };
 
 /// For processors where a step of a vector register takes twice as long as one of plain words.
 static AVX512_AND_WORDS: Kernels = Kernels {
@@ -60,6 +56,14 @@ static AVX512_AND_WORDS: Kernels = Kernels {
     ],
 };
 
+const AVX512_4: Kernel<State> = Kernel {
+    lanes: 4,
+    least: 2,
+    run: Run::Evenly(|states, inputs| {
+        // SAFETY: as above.
+        unsafe { avx512_4(states, inputs) }
+    }),
+};
 const AVX512_8: Kernel<State> = Kernel {
     lanes: 8,
     least: 5,
@@ -124,14 +128,24 @@ pub(super) fn available() -> Vec<&'static Kernels> {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("bmi1")
     {
-        all.extend([&AVX512, &AVX512_AND_WORDS]);
-        all.sort_by_cached_key(|kernels| trial(kernels.single));
+        all.extend(by_trial(trial(AVX512.single), trial(compress)));
     }
     if is_x86_feature_detected!("avx2") {
         all.push(&AVX2);
     }
     all.push(&SSE2);
     all
+}
+
+/// All kernels with AVX-512, best first, where one stream takes so long in a vector register and in words.
+fn by_trial(in_vector: Duration, in_words: Duration) -> [&'static Kernels; 3] {
+    if in_vector <= in_words {
+        [&AVX512, &AVX512_FOR_SEVERAL, &AVX512_AND_WORDS]
+    } else if 2 * in_vector <= 3 * in_words {
+        [&AVX512_FOR_SEVERAL, &AVX512, &AVX512_AND_WORDS]
+    } else {
+        [&AVX512_AND_WORDS, &AVX512_FOR_SEVERAL, &AVX512]
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512vl")]
