@@ -75,6 +75,7 @@ class ArchiveRun:
         self._resumed = 0
         self._downloaded = 0
         self._end_kept_bytes = 0
+        self._end_fetched_bytes = 0
         self._is_spooling = False
         self._again: list[int] = []
         self._again_bytes = 0
@@ -220,16 +221,18 @@ class ArchiveRun:
     @property
     def report(self) -> ArchiveReport:
         """What became of it."""
+        size = self.progress.size or 0
+        rest = Span(self._resumed, max(self._resumed, size - self._end_fetched_bytes))
         return ArchiveReport(
             name=self.archive.name,
-            bytes=self.progress.size or 0,
+            bytes=size,
             bytes_downloaded=self._downloaded,
             bytes_resumed=self._resumed,
             verified=self._entry.verified.partition(":")[0] or "none",
             url=self._entry.source or self.sources.all[0].name,
             members=self.directory.files if self.directory else None,
-            bytes_to_fetch=max(0, (self.progress.size or 0) - self._resumed),
-            requests=requests([Span(self._resumed, max(self._resumed, self.progress.size or 0))]),
+            bytes_to_fetch=rest.length,
+            requests=requests([rest] if rest.length else []),
         )
 
     @property
@@ -247,6 +250,7 @@ class ArchiveRun:
         entry.source, entry.directory_start = learnt.source, learnt.directory_start
         self.directory, self._tail = part.directory, part._tail
         self._downloaded, self._end_kept_bytes = part._downloaded, part._end_kept_bytes
+        self._end_fetched_bytes = part._end_fetched_bytes
 
     # ---- beginning anew ----------------------------------------------------------------------------
 
@@ -342,6 +346,7 @@ class ArchiveRun:
             # What of the end was on disk already counts as resumed, like the rest; a local copy's does not.
             came = self._downloaded - before if source.path is None else len(self._tail)
             self._end_kept_bytes = max(0, len(self._tail) - came)
+            self._end_fetched_bytes = len(self._tail) - self._end_kept_bytes
             self._entry.source = source.name
 
         await self._shared.transfer.ask(self.sources, self._budget, read)

@@ -24,7 +24,7 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         number = errno.ENOTDIR if os.path.lexists(folder) else errno.ENOENT
         raise StorageError(
-            f"cannot verify {folder}: {os.strerror(number)}",
+            f"cannot look into {folder}: {os.strerror(number)}",
             errno=number,
             filename=str(folder),
             hint="Give the folder that the dataset, or the files, are in.",

@@ -31,6 +31,7 @@ from fdf256_fast.keepalive import (
     KeptConnections,
     KeptReply,
     address_of,
+    as_written,
 )
 from fdf256_fast.pour import Pour
 from fdf256_fast.retry import Transient, Unranged, retry_after_seconds, status_is_retried
@@ -80,6 +81,16 @@ class Answer:
         self.total = source.total
         """Size of the whole file in bytes, None while unknown."""
         self.abandoned = False
+
+    @property
+    def validator(self) -> Validator:
+        """What this answer itself says of the file's version."""
+        return _validator(self._reply)
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the answer tells where its body ends; else it is over when the connection is."""
+        return self._reply.content_length is not None or hdrs.TRANSFER_ENCODING in self._reply.headers
 
     def abandon(self) -> None:
         """Drop the connection: somebody else was faster."""
@@ -183,6 +194,7 @@ class Client:
         self._given = session
         self._session: aiohttp.ClientSession
         self._credentials: Credentials
+        self._elsewhere: aiohttp.ClientSession | None = None
         self._asking: dict[Source, _Asking] = {}
         # A caller's own session may do with requests what nobody here knows of.
         is_own = session is None and not is_paced and "host" not in {name.lower() for name in self._headers}
@@ -204,6 +216,8 @@ class Client:
             self._kept.close()
         if self._given is None:
             await self._session.close()
+        if self._elsewhere is not None:
+            await self._elsewhere.close()
 
     @contextlib.asynccontextmanager
     async def get(
@@ -213,6 +227,7 @@ class Client:
         *,
         tail_bytes: int = 0,
         vouched: bool = False,
+        pieced: bool = False,
         patience_seconds: float = math.inf,
     ) -> AsyncIterator[Answer]:
         """Ask ``source`` for ``span``, for its last ``tail_bytes``, or for everything.
@@ -220,7 +235,9 @@ class Client:
         Yields an :class:`Answer` whose ``span`` is what was asked for, or None when the server answers
         with the whole file; a source that has shown to give no ranges is not asked for one.  ``vouched``
         says that a digest will check all that arrives, so that a redirect from https to http is acceptable.
-        ``patience_seconds`` is for silence, where it is less than the timeout.
+        ``pieced`` says that nothing will check what the answers are put together to: then each must name the
+        version that the first one named.  ``patience_seconds`` is for silence, where it is less than the
+        timeout.
 
         Raises Transient, StatusError, TransferError or OriginChanged.
         """
@@ -233,8 +250,12 @@ class Client:
             headers[hdrs.RANGE] = f"bytes=-{tail_bytes}"
         silence = min(patience_seconds, self._timeout_seconds)
         reply = await self._request(source, _Request(headers, silence, vouched))
+        led_to = source.resolved
         try:
-            yield _check(reply, source, _Asked(span, tail_bytes), self._timeout_seconds)
+            yield _check(reply, source, _Asked(span, tail_bytes, pieced), self._timeout_seconds)
+        except Transient:
+            _doubt_redirect(source, led_to)
+            raise
         finally:
             # Closing is right in any case: an answer that was read to its end has given its connection
             # back already.
@@ -259,7 +280,11 @@ class Client:
                             asking.failures, asking.reason = asking.failures + 1, error.reason
                             raise
                 continue
-            reply = await self._follow(source, start or source.url, request)
+            try:
+                reply = await self._follow(source, start or source.url, request)
+            except Transient:
+                _doubt_redirect(source, start)
+                raise
             if start is None or reply.status not in _EXPIRED:
                 return reply
             reply.close()
@@ -269,6 +294,7 @@ class Client:
     async def _follow(self, source: Source, url: str, request: _Request) -> _Reply:
         for _ in range(REDIRECTS_MAX + 1):
             reply = await self._send(source, url, request)
+            logger.info("%s: %d (%s)", redacted(url), reply.status, request.headers.get(hdrs.RANGE, "all"))
             if reply.status not in _REDIRECTS or hdrs.LOCATION not in reply.headers:
                 source.answered_by = url
                 if url != source.url and reply.status < 400:
@@ -277,7 +303,10 @@ class Client:
             reply.close()
             source.redirects = True
             following = _joined(source, url, reply.headers[hdrs.LOCATION])
-            if url.startswith("https:") and following.startswith("http:") and not request.vouched:
+            if (split_url(url).scheme, split_url(following).scheme) == (
+                "https",
+                "http",
+            ) and not request.vouched:
                 raise TransferError(
                     f"{source.name} redirects from https to {redacted(following)}",
                     url=source.name,
@@ -331,6 +360,19 @@ class Client:
             )
         return reply
 
+    def _session_for(self, url: str, source: Source) -> aiohttp.ClientSession:
+        """The session; where a caller's own has led elsewhere, one without what it sends by default."""
+        if self._given is None or origin_of(url) == origin_of(source.url):
+            return self._session
+        if self._elsewhere is None:
+            self._elsewhere = aiohttp.ClientSession(
+                connector=self._given.connector,
+                connector_owner=False,
+                cookie_jar=self._given.cookie_jar,
+                trust_env=self._given.trust_env,
+            )
+        return self._elsewhere
+
     async def _send_once(self, source: Source, url: str, request: _Request) -> _Reply:
         timeout = _timeout(self._timeout_seconds, request.silence_seconds)
         headers = {**request.headers, **self._credentials.headers(url, source.url)}
@@ -343,16 +385,20 @@ class Client:
         try:
             if self._kept is not None and self._kept.is_silent(address_of(without_user(url)).origin):
                 headers[hdrs.CONNECTION] = "close"
-            response = await self._session.get(
-                without_user(url),
-                headers=headers,
-                allow_redirects=False,
-                auto_decompress=False,
-                timeout=timeout,
-                read_bufsize=self._read_bytes,
-                proxy=proxy.url if proxy else None,
-                proxy_headers=proxy_headers if proxy else None,
-            )
+            # The library's own limits do not cover the wait for a proxy's tunnel.
+            patience = self._timeout_seconds + request.silence_seconds if proxy else None
+            async with asyncio.timeout(patience):
+                response = await self._session_for(url, source).get(
+                    as_written(without_user(url)),
+                    headers=headers,
+                    allow_redirects=False,
+                    auto_decompress=False,
+                    raise_for_status=False,
+                    timeout=timeout,
+                    read_bufsize=self._read_bytes,
+                    proxy=proxy.url if proxy else None,
+                    proxy_headers=proxy_headers if proxy else None,
+                )
             return FirstReply(response, None if proxy else self._kept)
         except aiohttp.ClientConnectorCertificateError as error:
             raise TransferError(
@@ -360,6 +406,8 @@ class Client:
                 url=source.name,
                 hint="Check the address and this machine's clock and certificates.",
             ) from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise _proxy_error(error, source) from error
         except (aiohttp.InvalidURL, ValueError) as error:
             raise TransferError(f"{redacted(url)} is not a URL that can be asked", url=source.name) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -395,6 +443,7 @@ class _Asked:
 
     span: Span | None
     tail_bytes: int
+    pieced: bool = False
 
     @property
     def is_ranged(self) -> bool:
@@ -440,6 +489,12 @@ def _check(reply: _Reply, source: Source, asked: _Asked, timeout_seconds: float)
     return Answer(reply, source, None, timeout_seconds)
 
 
+def _doubt_redirect(source: Source, led_to: str | None) -> None:
+    """Ask the source itself the next time: where it led may be gone, and it may lead elsewhere by now."""
+    if led_to is not None and source.resolved == led_to and source.failures:
+        source.resolved = None
+
+
 def _check_encoding(reply: _Reply, source: Source) -> None:
     encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
     if encoding in {"identity", ""}:
@@ -473,7 +528,13 @@ def _check_partial(reply: _Reply, source: Source, asked: _Asked) -> Span:
         raise Unranged(
             f"{source.name}: a 206 answer of {reply.content_length} bytes for {got}", url=source.name
         )
-    _remember(source, total, _validator(reply))
+    version = _validator(reply)
+    if asked.pieced and source.validator and not source.validator.compares(version):
+        raise Unranged(
+            f"{source.name}: a 206 answer that does not say of which version of the file it is",
+            url=source.name,
+        )
+    _remember(source, total, version)
     source.content_type = reply.content_type
     return got
 
@@ -503,7 +564,10 @@ def _check_whole(reply: _Reply, source: Source, asked: _Asked) -> None:
                 url=source.name,
             )
     source.content_type = reply.content_type
-    _remember(source, length, _validator(reply))
+    version = _validator(reply)
+    # What it says less of than was known is for whoever puts pieces together to judge.
+    is_less = asked.pieced and source.validator and not source.validator.compares(version)
+    _remember(source, length, Validator() if is_less else version)
 
 
 def _remember(source: Source, total: int | None, validator: Validator) -> None:
@@ -522,7 +586,10 @@ def _remember(source: Source, total: int | None, validator: Validator) -> None:
 def _status_error(reply: _Reply, source: Source) -> Error:
     status = reply.status
     asked = str(reply.url)
-    is_home = origin_of(asked) == origin_of(source.url) and reply.url.path == urlsplit(source.url).path
+    # The library writes an address in its own way (%2e as a dot), so that paths alone do not tell.
+    is_home = source.answered_by == source.url or (
+        origin_of(asked) == origin_of(source.url) and reply.url.path == urlsplit(source.url).path
+    )
     reason = f"{source.name} answered {status} {reply.reason or ''}".rstrip()
     if not is_home:
         reason += f" (at {redacted(asked)}, where it redirects)"
@@ -532,6 +599,16 @@ def _status_error(reply: _Reply, source: Source) -> Error:
             reason, url=source.name, retry_after=wait, status=status, crowded=status in {429, 503}
         )
     return StatusError(reason, url=source.name, status=status)
+
+
+def _proxy_error(error: aiohttp.ClientHttpProxyError, source: Source) -> TransferError:
+    """A proxy that opens no tunnel: what it refuses it will refuse again."""
+    text = f"{source.name}: the proxy answered {error.status} {_one_line(error.message)}".rstrip()
+    if error.status >= 500:
+        return Transient(text, url=source.name)
+    return TransferError(
+        text, url=source.name, hint="Look at the variables http_proxy, https_proxy and no_proxy."
+    )
 
 
 def _transient(error: Exception, source: Source, *, crowded: bool = False) -> Error:
@@ -545,7 +622,9 @@ def _transient(error: Exception, source: Source, *, crowded: bool = False) -> Er
         # Its own text quotes the whole address, with the signature.
         text = f"the answer is not HTTP: {_one_line(error.message)}"
     else:
-        text = _one_line(str(error)) or type(error).__name__
+        # It says how it would have encrypted, whether it would have or not.
+        text = _one_line(str(error)).replace(" ssl:default", "").replace(" ssl:True", "")
+        text = text.replace(" ssl:False", "") or type(error).__name__
     return Transient(f"{source.name}: {text}", url=source.name, crowded=crowded)
 
 

@@ -63,9 +63,13 @@ class Credentials:
         return self._proxy_of(_front(url))
 
     def _find_headers(self, url: str, home: str) -> Mapping[str, str]:
-        own = dict(self._headers) if origin_of(url) == origin_of(home) else {}
+        is_home = origin_of(url) == origin_of(home)
+        own = dict(self._headers) if is_home else {}
         if "authorization" not in {name.lower() for name in own}:
-            value = _from_url(url) or self._from_netrc(url, is_home=origin_of(url) == origin_of(home))
+            # A server that sends on to itself does not repeat the user.
+            value = _from_url(url) or (_from_url(home) if is_home else None)
+            if urlsplit(url).scheme == urlsplit(home).scheme or urlsplit(url).scheme == "https":
+                value = value or self._from_netrc(url, is_home=is_home)
             if value is not None:
                 own["Authorization"] = value
         return own

@@ -112,7 +112,7 @@ async def write_credits_async(
     return await write_wanted(Path(target), where, wanted, limits or Limits())
 
 
-write_credits = blocking(write_credits_async)
+write_credits = blocking(write_credits_async, __name__, "write_credits")
 """Like :func:`write_credits_async`, but returns when it is done."""
 
 

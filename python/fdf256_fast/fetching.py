@@ -8,14 +8,22 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import unquote
 
 from fdf256_fast._core import Job, hash_file
 from fdf256_fast.client import Client
 from fdf256_fast.cores import usable_cores
 from fdf256_fast.durable import check_replaceable, storing, sync_files
-from fdf256_fast.errors import DigestMismatch, Error, TransferError, UsageError
+from fdf256_fast.errors import (
+    DigestMismatch,
+    Error,
+    IntegrityError,
+    LockedError,
+    StorageError,
+    TransferError,
+    UsageError,
+)
 from fdf256_fast.in_order import InOrder, final, first_span_bytes
 from fdf256_fast.journal import (
     Entry,
@@ -28,13 +36,22 @@ from fdf256_fast.journal import (
 from fdf256_fast.limits import Limits
 from fdf256_fast.lock import Locks
 from fdf256_fast.progress import ArchiveProgress, Progress
-from fdf256_fast.report import ArchiveReport, Report
-from fdf256_fast.retry import Budget
-from fdf256_fast.sources import OriginChanged, Source, Sources, given_url
+from fdf256_fast.report import ArchiveReport, Report, attach
+from fdf256_fast.retry import Budget, Transient
+from fdf256_fast.sources import OriginChanged, Source, Sources, given_url, redacted
 from fdf256_fast.space import Need, check_space, explain_full, used_bytes
 from fdf256_fast.together import Together, each
 from fdf256_fast.transfer import Transfer
-from fdf256_fast.watch import JOURNAL_SECONDS, affordable, all_of, in_job, in_thread, watching
+from fdf256_fast.watch import (
+    GO_ON,
+    JOURNAL_SECONDS,
+    advised,
+    affordable,
+    all_of,
+    in_job,
+    in_thread,
+    watching,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +65,9 @@ RESTARTS_MAX = 3
 
 PLACES_PER_CONNECTION = 4
 """A small file spends as long being prepared, checked and published as it spends coming; see `_places`."""
+
+_BESIDE = (".part", ".part.journal", ".part.journal.new", ".part.lock", ".part.lock.holder")
+"""What an unfinished file has beside it."""
 
 SECOND_TRY_BYTES = 256 * 1024 * 1024
 """A smaller file whose digest is wrong is fetched once more: the damage may have happened on the way.  For a
@@ -150,6 +170,7 @@ async def fetch_files(
     session: ClientSession | None = None,
 ) -> Report:
     """Fetch several files over the same connections."""
+    await in_thread(_check_apart, wanted)
     started = time.monotonic()
     # A file that is fetched is open itself, and has a lock.
     limits = await affordable(limits, progress, each=3 if len(wanted) > 1 else 1)
@@ -172,12 +193,27 @@ async def fetch_files(
             async with watching(run, transfer, limits, progress):
                 try:
                     await run.run()
-                except Error as error:
-                    error.report = run.report(started)
+                except (Error, asyncio.CancelledError) as stop:
+                    attach(run.report(started), stop)
                     raise
                 return run.report(started)
     finally:
         progress.finished()
+
+
+def _check_apart(wanted: Sequence[Wanted]) -> None:
+    """Raises UsageError where two files, or one and what another needs beside it, have one name."""
+    paths = [os.path.normpath(one.path.absolute()) for one in wanted]
+    known = set(paths)
+    if len(known) < len(paths):
+        raise UsageError("two of the URLs would be written to the same file")
+    for path in paths:
+        for suffix in _BESIDE:
+            if path + suffix in known:
+                raise UsageError(
+                    f"{path}{suffix} is where {path} grows, or is locked: both cannot be fetched at once",
+                    hint="Fetch them one after the other, or give one another name with -o.",
+                )
 
 
 def _places(limits: Limits) -> int:
@@ -222,8 +258,12 @@ class _Files:
         self._shown = [ArchiveProgress(one.path.name) for one in wanted]
         self._reports: dict[int, ArchiveReport] = {}
         self._done_bytes = 0
+        self._failures: dict[int, Error] = {}
+        # Why one file was given up while nothing came of any other: those to come would fare no better.
+        self._silence: TransferError | None = None
 
     async def run(self) -> None:
+        """Fetch them; one that fails does not keep the others.  Raises what stands for all failures."""
         waiting = iter(enumerate(self._wanted))
 
         async def work() -> None:
@@ -232,20 +272,60 @@ class _Files:
 
         await all_of(
             (work() for _ in range(min(self._shared.places, len(self._wanted)))),
-            hint="What arrived is kept: run the same command again to go on.",
+            hint=GO_ON,
         )
+        if self._failures:
+            raise self._failure()
 
     async def _one(self, number: int, wanted: Wanted) -> None:
         # With as many files to come as there are connections, each file gets one of them.
         is_alone = len(self._wanted) - number <= self._shared.limits.connections_start
         run = _FileRun(wanted, self._shared, is_alone=is_alone)
         self._under_way[number] = run
-        await run.run()
+        before = self.frontier
+        try:
+            if self._silence is not None:
+                raise TransferError(
+                    f"{wanted.path.name} was not asked for: {self._silence.message}", url=wanted.url
+                )
+            await run.run()
+        except _OF_ONE_FILE as error:
+            if len(self._wanted) == 1:
+                raise
+            if _is_silence(error) and self.frontier == before:
+                self._silence = self._silence or error
+            await self._failed(number, run, error)
+            return
         del self._under_way[number]
         self._shown[number] = run.progress
         self._reports[number] = run.report
         self._done_bytes += run.frontier
         run.close()
+
+    async def _failed(self, number: int, run: _FileRun, error: Error) -> None:
+        """Keep what arrived of it, and go on with the others."""
+        self._failures[number] = error
+        self._shared.transfer.tell(_of_file(self._wanted[number], error))
+        await run.give_up()
+        self._shown[number] = run.progress
+        self._reports[number] = run.report._replace(error=error.message)
+        self._done_bytes += run.frontier
+        del self._under_way[number]
+        run.close()
+
+    def _failure(self) -> Error:
+        """The error that the run ends with: wrong bytes come before absent ones, whenever they came."""
+        failures = sorted(self._failures.items())
+        number, worst = min(failures, key=lambda failure: _rank(failure[1]))
+        worst.message = _of_file(self._wanted[number], worst)
+        if len(failures) > 1:
+            names = [self._wanted[other].path.name for other, _ in failures if other != number]
+            some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            worst.message += f"; {len(names)} more failed: {some}"
+        done = len(self._wanted) - len(failures)
+        others = f"The {'other is' if done == 1 else f'{done} others are'} complete." if done else ""
+        worst.hint = f"{advised(worst, GO_ON).hint} {others}".strip()
+        return worst
 
     @property
     def frontier(self) -> int:
@@ -271,7 +351,9 @@ class _Files:
         return Report(
             target=str(paths[0]) if len(paths) == 1 else _common_folder(paths),
             archives=tuple(self._report(number) for number in range(len(paths))),
-            files=len(self._reports) + sum(run.is_done for run in self._under_way.values()),
+            files=len(self._reports)
+            - len(self._failures)
+            + sum(run.is_done for run in self._under_way.values()),
             seconds=time.monotonic() - started,
             retries=self._shared.transfer.retries,
         )
@@ -282,6 +364,25 @@ class _Files:
         run = self._under_way.get(number)
         # Of one that was not begun, too, it says where it would have come from.
         return (run or _FileRun(self._wanted[number], self._shared, is_alone=False)).report
+
+
+_OF_ONE_FILE = (IntegrityError, TransferError, LockedError)
+"""What is wrong with one file, and says nothing of the others; worst first."""
+
+
+def _rank(error: Error) -> int:
+    return next(rank for rank, kind in enumerate(_OF_ONE_FILE) if isinstance(error, kind))
+
+
+def _is_silence(error: Error) -> TypeGuard[TransferError]:
+    """Whether it was given up because nobody answered, and not for what was answered."""
+    return isinstance(error.__cause__, Transient) and error.__cause__.status is None
+
+
+def _of_file(wanted: Wanted, error: Error) -> str:
+    """Its message, which begins with the name that the file has here, or with its address."""
+    known = (wanted.path.name, redacted(wanted.url))
+    return error.message if error.message.startswith(known) else f"{known[0]}: {error.message}"
 
 
 def _common_folder(paths: Sequence[Path]) -> str:
@@ -319,6 +420,12 @@ def _go_on(
     return problems
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file this is, whatever it is called.  Raises OSError."""
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
 class _FileRun(InOrder):
     """One file from its sources to its path."""
 
@@ -343,6 +450,8 @@ class _FileRun(InOrder):
         self._saving = asyncio.Lock()
         self._begun_at = time.monotonic()
         self._is_connected = False
+        self._has_lock = False
+        self._written: tuple[int, int] | None = None
 
     def _known(self) -> Entry:
         return self._entry
@@ -381,6 +490,7 @@ class _FileRun(InOrder):
                 path.parent.mkdir(parents=True, exist_ok=True)
             folders.add(path.parent)
         self._shared.locks.take(self._lock_path, f"fetching {path}")
+        self._has_lock = True
         return read_journal_now(self._journal_path)
 
     def _all_came(self) -> None:
@@ -388,6 +498,12 @@ class _FileRun(InOrder):
         if self._is_connected:
             self._is_connected = False
             self._shared.connections.release()
+
+    async def give_up(self) -> None:
+        """Keep what arrived, and let go of its lock, if it was had."""
+        if self._has_lock:
+            await self.save()
+            await in_thread(self._shared.locks.release, self._lock_path)
 
     def close(self) -> None:
         """Let go of the open file; thousands may follow."""
@@ -472,7 +588,7 @@ class _FileRun(InOrder):
         """Tell the engine of it, which opens the file; in a thread."""
         if self._entry.total is not None:
             self._check_space()
-        return self._engine.add(
+        number = self._engine.add(
             # For messages: bytes of a name that are no text cannot cross the boundary.
             os.fsencode(self.wanted.path.name).decode("utf-8", "replace"),
             self._entry.total,
@@ -483,12 +599,16 @@ class _FileRun(InOrder):
             saved=saved,
             thorough=self._entry.doubtful,
         )
+        with storing("read", self.part):
+            self._written = _identity(self.part)
+        return number
 
     def _check_space(self) -> None:
         check_space(self.part.parent, self._need(), self.wanted.path)
 
     async def _forget(self, reason: str) -> None:
-        self._transfer.tell(f"{self.wanted.path.name}: {reason}. What was had of it is dropped.")
+        name = self.wanted.path.name
+        self._transfer.tell(f"{name}: {reason.removeprefix(f'{name}: ')}. What was had of it is dropped.")
         if self._number is not None:
             self._engine.abandon(self._number)
         self._number = None
@@ -513,6 +633,12 @@ class _FileRun(InOrder):
         """Rename it, which is on the disk; in a thread.  Raises StorageError."""
         path = self.wanted.path
         with storing("publish", path):
+            if _identity(self.part) != self._written:
+                raise StorageError(
+                    f"{self.part} is another file than was written: somebody has put it there",
+                    filename=os.fspath(self.part),
+                    hint="It was left as it is. See who else writes there, and run the same command again.",
+                )
             try:
                 self.part.replace(path)
             except OSError as error:
@@ -525,6 +651,7 @@ class _FileRun(InOrder):
     def clean_up(self) -> None:
         """Remove what only an unfinished file needs; in a thread.  Raises StorageError."""
         self._remove()
+        self._has_lock = False
         self._shared.locks.release(self._lock_path)
 
     # ---- journal and screen ------------------------------------------------------------------------

@@ -126,7 +126,7 @@ async def forget_async(
     return await forget_images(folder, wanted, dry_run=dry_run)
 
 
-forget = blocking(forget_async)
+forget = blocking(forget_async, __name__, "forget")
 """Like :func:`forget_async`, but returns when it is done."""
 
 

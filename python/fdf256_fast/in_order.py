@@ -17,6 +17,8 @@ from fdf256_fast.transfer import AHEAD_MEMORY_SHARE, Feed, Flight, Transfer
 from fdf256_fast.workspace import file_size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fdf256_fast._core import Engine
     from fdf256_fast.client import Answer
     from fdf256_fast.journal import Entry
@@ -110,26 +112,26 @@ class InOrder:
         if source.path is None and total:
             source.total = total
             source.validator = source.validator or self._known().validators.get(source.name, Validator())
-            async with self._transfer.get(source, Span(total - 1, total)):
+            async with self._transfer.get(source, Span(total - 1, total), pieced=True):
                 pass
 
     async def _from(self, source: Source) -> str | None:
         """Begin (or go on) with ``source``; the other connections join in once the size is known."""
         total, frontier = self._known().total, self.frontier
         if frontier == total:
-            return await self._serve_first(await self._begin(frontier, frontier), None, None)
+            return await self._serve_first(await self._begin(frontier, frontier, source), None, None)
         if source.path is not None:
-            size = await file_size(source.path)
-            return await self._serve_first(await self._begin(size, frontier), None, None)
+            return await self._from_local(source, source.path)
         if self._number is not None:
             source.total = total if total is not None else source.total
             source.validator = self._known().validators.get(source.name, Validator())
-            if frontier and not source.validator and self._digest is None:
+            if self._has_bytes and not source.validator and self._digest is None:
                 raise OriginChanged(f"nothing tells whether {source.name} is still the file it was")
         span = Span(frontier, frontier + self._first_span_bytes)
         if total is not None:
             span = Span(frontier, min(span.end, total))
-        async with self._transfer.get(source, span, vouched=self._digest is not None) as answer:
+        is_vouched = self._digest is not None
+        async with self._transfer.get(source, span, vouched=is_vouched, pieced=not is_vouched) as answer:
             self._known().source = source.name
             # Until the engine has been told of it, which takes a thread.
             answer.hold()
@@ -139,7 +141,7 @@ class InOrder:
                 return await self._stream_whole(source, answer)
             is_known = source.total is not None
             if answer.span.end == source.total or (is_known and self._can_be_pieced(source)):
-                feed = await self._begin(source.total or 0, answer.span.end)
+                feed = await self._begin(source.total or 0, answer.span.end, source)
                 self._known().validators[source.name] = source.validator
                 started = asyncio.get_running_loop().time()
                 flight = Flight(answer.span, source, started, answer.span.start)
@@ -148,6 +150,13 @@ class InOrder:
             return await self._from(source)
         source.unranged = UNRANGED_MAX
         return await self._from(source)
+
+    async def _from_local(self, source: Source, path: Path) -> str | None:
+        if self._has_bytes and self._digest is None and self._known().source != source.name:
+            raise OriginChanged(f"nothing tells whether {source.name} is the file that was begun with")
+        size = await file_size(path)
+        self._known().source = source.name
+        return await self._serve_first(await self._begin(size, self.frontier, source), None, None)
 
     async def _learn_total(self, source: Source) -> bool:
         """Where the range came with "*" for the size, the last byte's own range may tell it."""
@@ -166,7 +175,12 @@ class InOrder:
             )
         return self._is_pieced
 
-    async def _begin(self, total: int, cursor: int) -> Feed:
+    @property
+    def _has_bytes(self) -> bool:
+        """Whether anything of it is here, also out of its turn."""
+        return self._number is not None and self._engine.status(self._number)[0] > 0
+
+    async def _begin(self, total: int, cursor: int, source: Source) -> Feed:
         if self._number is None:
             await self._add(total, None)
         elif self._known().total is None and self._digest is not None:
@@ -175,24 +189,31 @@ class InOrder:
             self._engine.set_total(self._number, total)
         elif total != self._known().total:
             raise OriginChanged(f"{self._label}: it has {total} bytes now")
-        return self._feed_at(total, cursor)
+        return self._feed_at(total, cursor, source)
 
     async def _stream_whole(self, source: Source, answer: Answer) -> str | None:
         """The server sends the whole file: nothing that is here can be used."""
         if self._number is not None:
             if answer.total != self._known().total or not (self._digest or source.validator):
                 raise OriginChanged(f"{source.name} gives no ranges any more")
+            known = self._known().validators.get(source.name, Validator())
+            if self._has_bytes and self._digest is None and not known.confirms(answer.validator):
+                raise OriginChanged(f"nothing tells whether {source.name} is still the file it was")
             # The same file, all of it once more: what is here already is passed over.
             number = self._number
         else:
             number = await self._add(answer.total, None)
         self._known().validators[source.name] = source.validator
-        feed = self._feed_at(answer.total or 0, 0)
+        if not (answer.has_end or self._digest):
+            self._transfer.tell(
+                f"{source.name} does not say how long the file is: nothing tells whether all of it came"
+            )
+        feed = self._feed_at(answer.total or 0, 0, source)
         feed.end = 0
         self._transfer.add(feed)
         try:
             await self._transfer.stream(feed, answer, source)
-            return await feed.done
+            computed = await feed.done
         except BaseException:
             if not source.validator and self._digest is None:
                 self._engine.abandon(number)
@@ -201,6 +222,9 @@ class InOrder:
         finally:
             self._transfer.remove(feed)
             self._downloaded += feed.downloaded
+        if self._known().total is None:
+            self._known().total = self.frontier
+        return computed
 
     async def _serve_first(self, feed: Feed, flight: Flight | None, answer: Answer | None) -> str | None:
         """Let the connections have ``feed``; the answer that is open already is the first of them."""
@@ -227,7 +251,7 @@ class InOrder:
             self._transfer.remove(feed)
             self._downloaded += feed.downloaded
 
-    def _feed_at(self, total: int, cursor: int) -> Feed:
+    def _feed_at(self, total: int, cursor: int, source: Source) -> Feed:
         assert self._number is not None
         return Feed(
             self._label,
@@ -238,4 +262,5 @@ class InOrder:
             total,
             self._budget,
             vouched=self._digest is not None,
+            begun_with=source if self._digest is None else None,
         )

@@ -32,12 +32,12 @@ from fdf256_fast.record import (
     already_installed,
     read_record,
 )
-from fdf256_fast.report import Report
+from fdf256_fast.report import Report, attach
 from fdf256_fast.selection import Ids, Image, Selection, image_of
 from fdf256_fast.sources import Source, Sources
 from fdf256_fast.space import Need, check_space, explain_full
 from fdf256_fast.transfer import Transfer
-from fdf256_fast.watch import affordable, all_of, in_thread, watching
+from fdf256_fast.watch import GO_ON, affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ __all__ = ["Options", "Run", "install", "install_catalog"]
 
 SPARE_BYTES = 16 * 1024 * 1024
 """Disk space that must be left beyond the members: folders, journal, manifest."""
+
+LOCK_PATIENCE_SECONDS = 5.0
+"""How long an archive that is only unpacked waits until others have published into the same folder."""
 
 PATIENCE_SECONDS = 2.0
 """When the disk takes longer for what is left to be written, a person is told why nothing moves."""
@@ -168,6 +171,9 @@ async def install_catalog(
     if not archives:
         raise UsageError(f"{catalog.source}: no archive has the role metadata")
     check_selection(archives, options.selection)
+    for mirror in options.mirrors:
+        # Before anything is made in the target.
+        await in_thread(_on_mirror, mirror, "")
     started = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         if options.dry_run:
@@ -180,8 +186,13 @@ async def install_catalog(
             # What is only unpacked must not touch the record of a dataset that is installed there.
             workspace = Workspace.of(target)
             if not options.keep_workspace:
-                workspace = Workspace(target, workspace.home / "fetch" / catalog.name)
-            await stack.enter_async_context(workspace.locked())
+                whole, workspace = workspace, Workspace(target, workspace.home / "fetch" / catalog.name)
+                async with whole.locked_shortly(LOCK_PATIENCE_SECONDS):
+                    await stack.enter_async_context(workspace.locked())
+                    # What an earlier call did not come to.
+                    await finished_journal(workspace, progress)
+            else:
+                await stack.enter_async_context(workspace.locked())
             # What a call of `forget` did not come to.
             removed = await in_thread(_finish_forgetting, workspace)
             if removed:
@@ -293,9 +304,10 @@ class Run:
             async with watching(self, transfer, limits, self._progress):
                 try:
                     return await self._work()
-                except Error as error:
-                    error.report = self.report(0)
-                    await in_thread(explain_full, error, self._workspace.home, self._need)
+                except (Error, asyncio.CancelledError) as stop:
+                    attach(self.report(0), stop)
+                    if isinstance(stop, Error):
+                        await in_thread(explain_full, stop, self._workspace.home, self._need)
                     raise
 
     def _run_of(self, archive: Archive, sources: Sources, tree: Tree | None) -> ArchiveRun:
@@ -454,11 +466,10 @@ class Run:
     @property
     def _hint(self) -> str:
         """What to do when no source delivers."""
-        kept = "What arrived is kept: run the same command again to go on."
         if not self.options.keep_workspace:
-            return kept
+            return GO_ON
         return (
-            f"{kept} If the host stays away, give --mirror URL or --mirror FOLDER with the archives from "
+            f"{GO_ON} If the host stays away, give --mirror URL or --mirror FOLDER with the archives from "
             "elsewhere; they are held to the same digests."
         )
 
@@ -483,9 +494,14 @@ class Run:
             raise
         async with self._saving:
             self._is_published = True
-        files = await in_thread(finish_publishing, self._workspace, self._journal)
-        if not self.options.keep_workspace:
+        if self.options.keep_workspace:
+            return await in_thread(finish_publishing, self._workspace, self._journal)
+        # Others may install or forget here meanwhile, and must not be come in between.
+        whole = Workspace.of(self.target)
+        async with whole.locked_shortly(LOCK_PATIENCE_SECONDS):
+            files = await in_thread(finish_publishing, self._workspace, self._journal)
             await in_thread(self._workspace.remove)
+        await in_thread(whole.remove_if_empty)
         return files
 
     async def _synced(self) -> None:

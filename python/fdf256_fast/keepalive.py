@@ -76,10 +76,23 @@ class Address(NamedTuple):
     target: str
 
 
+_WRITTEN = re.compile(
+    r"https?://[a-z0-9.:\[\]-]+/(?:[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*", re.ASCII
+)
+
+
+def as_written(url: str) -> URL:
+    """``url``, to be sent letter for letter where it is a URL already.
+
+    The library would write it in its own way, and a signature may be over what it was.  Raises ValueError.
+    """
+    return URL(url, encoded=_WRITTEN.fullmatch(url) is not None)
+
+
 @lru_cache(64)
 def address_of(url: str) -> Address:
     """Where to ask for ``url``, and with what.  Raises ValueError."""
-    parsed = URL(url)
+    parsed = as_written(url)
     return Address((parsed.scheme, parsed.raw_authority), parsed.raw_path_qs)
 
 
@@ -173,7 +186,7 @@ class KeptReply:
     @property
     def url(self) -> URL:
         """What was asked for."""
-        return URL(self._url)
+        return as_written(self._url)
 
     @property
     def content_type(self) -> str:

@@ -142,7 +142,7 @@ class ListCheck:
         )
 
 
-verify_sums = blocking(verify_sums_async)
+verify_sums = blocking(verify_sums_async, __name__, "verify_sums")
 """Like :func:`verify_sums_async`, but returns when it is done."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from fdf256_fast.calls import Common, Interrupted, print_json
 from fdf256_fast.errors import UsageError, no_thread
@@ -263,7 +264,9 @@ def selection_of(arguments: dict[str, Any]) -> Selection:
     taken = arguments.pop
     splits, licenses, ids = taken("splits"), taken("licenses"), taken("ids")
     sample, seed = taken("sample"), taken("seed")
-    if seed is not None and sample is None:
+    # From the environment it is for whichever command takes it.
+    is_typed = click.get_current_context().get_parameter_source("seed") == ParameterSource.COMMANDLINE
+    if seed is not None and sample is None and is_typed:
         raise click.UsageError("--seed chooses what --sample takes: give --sample N as well")
     return Selection(
         frozenset(splits),

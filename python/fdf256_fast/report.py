@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ArchiveReport", "Report"]
+__all__ = ["ArchiveReport", "Report", "attach", "attached"]
 
 
 class ArchiveReport(NamedTuple):
@@ -15,7 +15,7 @@ class ArchiveReport(NamedTuple):
 
     Of a part, ``bytes`` and ``members`` are those of the part.  ``bytes_to_fetch`` and ``requests`` are what
     was planned when the run began, its directory aside; ``adopted`` counts files that were there without a
-    manifest and turned out to be right.
+    manifest and turned out to be right.  ``error`` says why this file is not there where others are.
     """
 
     name: str
@@ -28,6 +28,7 @@ class ArchiveReport(NamedTuple):
     bytes_to_fetch: int = 0
     requests: int = 0
     adopted: int = 0
+    error: str | None = None
 
 
 class Report(NamedTuple):
@@ -87,3 +88,14 @@ class Report(NamedTuple):
             "dry_run": self.dry_run,
             "already_installed": self.already_installed,
         }
+
+
+def attach(report: Report, stop: BaseException) -> None:
+    """Let what ends a run, an error or a cancellation, say what had been done by then."""
+    vars(stop)["report"] = report
+
+
+def attached(stop: BaseException) -> Report | None:
+    """What :func:`attach` gave it."""
+    found = vars(stop).get("report")
+    return found if isinstance(found, Report) else None

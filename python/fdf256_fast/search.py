@@ -104,7 +104,7 @@ async def search_user_async(  # noqa: PLR0913 - the public call: each is a keywo
     return await search(Path(target), query, published, limits or Limits(), lambda: receiver)
 
 
-search_user = blocking(search_user_async)
+search_user = blocking(search_user_async, __name__, "search_user")
 """Like :func:`search_user_async`, but returns when it is done."""
 
 

@@ -60,6 +60,10 @@ class Validator:
             return self.etag == other.etag
         return self.last_modified is not None and self.last_modified == other.last_modified
 
+    def compares(self, other: Validator) -> bool:
+        """Whether the two say enough to tell whether they are of one version."""
+        return self.contradicts(other) or self.confirms(other)
+
     def __bool__(self) -> bool:
         return bool(self.etag or self.last_modified)
 

@@ -77,7 +77,9 @@ def _status_of(call: Callable[[], int], *, wants_json: bool) -> int:
         if not (isinstance(stop, KeyboardInterrupt | Interrupted) or is_cancelled(stop)):
             raise
         if wants_json:
-            print_failure("interrupted")
+            from fdf256_fast.report import attached  # noqa: PLC0415
+
+            print_failure("interrupted", attached(stop))
         complain(f"Interrupted. {stop.words if isinstance(stop, Interrupted) else KEPT}")
         status = INTERRUPTED
     return status

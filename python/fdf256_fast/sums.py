@@ -114,7 +114,7 @@ def read_sums(path: Path, algorithm: str | None = None) -> SumsFile:
 def standard_input() -> BinaryIO:
     """Its bytes.  Raises StorageError where this process was started without one."""
     if sys.stdin is None:
-        raise StorageError("cannot read the standard input: it is closed", errno=errno.EBADF)
+        raise StorageError("the standard input is closed", errno=errno.EBADF)
     return sys.stdin.buffer
 
 

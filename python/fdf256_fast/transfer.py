@@ -25,7 +25,7 @@ from fdf256_fast.meter import Meter, Pacer
 from fdf256_fast.plan import joined
 from fdf256_fast.pour import Intake
 from fdf256_fast.retry import Budget, Transient, Unranged, is_retried, retrying
-from fdf256_fast.sources import OriginChanged, Source, Sources
+from fdf256_fast.sources import OriginChanged, Source, Sources, Validator
 from fdf256_fast.spans import SPAN_BYTES_MIN, Span, span_bytes
 from fdf256_fast.watch import in_thread
 
@@ -163,7 +163,8 @@ class Feed:
 
     ``number`` is the engine's; bytes from ``cursor`` to ``end`` have not been asked for yet, and ``holes``
     must be asked for again.  ``is_streamed`` while all of it comes over one connection, because its source
-    does not keep to ranges.  ``done`` gives the digest of the finished archive, or its error.
+    does not keep to ranges.  ``begun_with`` is whose version all others must have, of a file that nothing
+    checks as a whole.  ``done`` gives the digest of the finished archive, or its error.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Feed:
     end: int
     budget: Budget
     vouched: bool = False
+    begun_with: Source | None = None
     is_streamed: bool = False
     holes: deque[Span] = field(default_factory=deque)
     again: deque[Span] = field(default_factory=deque)
@@ -189,6 +191,19 @@ class Feed:
     def unrequested(self) -> int:
         """Bytes that nobody has been asked for yet."""
         return self.end - self.cursor + self.again_bytes + sum(hole.length for hole in self.holes)
+
+    def check_version(self, source: Source, version: Validator) -> None:
+        """Raises OriginChanged unless ``source`` surely has what was begun with, where nothing else tells."""
+        begun = self.begun_with
+        if (
+            begun is None
+            or (source is begun and source.path is not None)
+            or begun.validator.confirms(version)
+        ):
+            return
+        if source is begun:
+            raise OriginChanged(f"nothing tells whether {source.name} still has the same file")
+        raise OriginChanged(f"nothing tells whether {source.name} has the same file as {begun.name}")
 
     def is_racing(self, flight: Flight) -> bool:
         """Whether another flight still brings what ``flight`` was to bring sooner."""
@@ -350,6 +365,7 @@ class Transfer:
         *,
         tail_bytes: int = 0,
         vouched: bool = False,
+        pieced: bool = False,
         patience_seconds: float = math.inf,
     ) -> AsyncIterator[Answer]:
         """:meth:`Client.get`, outside of the connections that are had here but counted with them.
@@ -362,7 +378,12 @@ class Transfer:
             self._requests.append(request)
             try:
                 async with self.client.get(
-                    source, span, tail_bytes=tail_bytes, vouched=vouched, patience_seconds=patience_seconds
+                    source,
+                    span,
+                    tail_bytes=tail_bytes,
+                    vouched=vouched,
+                    pieced=pieced,
+                    patience_seconds=patience_seconds,
                 ) as answer:
                     request.answer = answer
                     yield answer
@@ -749,6 +770,8 @@ class Transfer:
         missing = self.engine.missing(feed.number, flight.position, flight.span.end)
         for start, end in joined(missing):
             flight.reached = start
+            if source.path is not None:
+                feed.check_version(source, Validator())
             if source.path is None:
                 await self._request(feed, flight, source, Span(start, end), receiver)
             else:
@@ -762,10 +785,12 @@ class Transfer:
         self, feed: Feed, flight: Flight, source: Source, span: Span, receiver: Receiver
     ) -> None:
         asked = self._clock()
-        async with self.client.get(source, span, vouched=feed.vouched) as answer:
+        is_pieced = feed.begun_with is not None
+        async with self.client.get(source, span, vouched=feed.vouched, pieced=is_pieced) as answer:
             self._answer_seconds += (self._clock() - asked - self._answer_seconds) / ANSWERS_AVERAGED
             if answer.total not in {None, feed.total}:
                 raise OriginChanged(f"{source.name} has {answer.total} bytes, the archive has {feed.total}")
+            feed.check_version(source, answer.validator)
             if answer.span is None:
                 await self._take_whole(feed, flight, source, answer)
             else:

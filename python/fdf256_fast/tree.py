@@ -89,7 +89,7 @@ async def verify_async(
     return await verify_tree(Path(target), checking, progress or Progress())
 
 
-verify = blocking(verify_async)
+verify = blocking(verify_async, __name__, "verify")
 """Like :func:`verify_async`, but returns when it is done."""
 
 

@@ -7,7 +7,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from fdf256_fast.errors import Error, TransferError, no_thread
+from fdf256_fast.errors import Error, StatusError, TransferError, no_thread
 from fdf256_fast.progress import Snapshot
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from fdf256_fast.transfer import Transfer
 
 __all__ = [
+    "GO_ON",
     "Watched",
+    "advised",
     "affordable",
     "all_of",
     "in_job",
@@ -45,6 +47,9 @@ SCREEN_SECONDS = 0.1
 """How often counters are read for the screen."""
 
 POLL_SECONDS = 0.05
+
+GO_ON = "What arrived is kept: run the same command again to go on."
+_NO_USE = "What arrived is kept. To ask for the same again will not help: look at the address."
 
 
 class Watched(Protocol):
@@ -153,8 +158,8 @@ async def affordable(limits: Limits, progress: Progress, *, archives: int = 0, e
     fewer = await in_thread(partial(limits.within_open_files, archives=archives, each=each))
     if fewer.connections_start < limits.connections_start:
         progress.message(
-            f"{fewer.connections_start} connections instead of {limits.connections_start}: this process may "
-            "have few files open (see ulimit -n)"
+            f"connections: {fewer.connections_start} instead of {limits.connections_start}, since this "
+            "process may have few files open (see ulimit -n)"
         )
     return fewer
 
@@ -236,9 +241,14 @@ async def all_of(jobs: Iterable[Awaitable[None]], *, hint: str) -> None:
         if known is None or others is not None:
             raise
         first = _first(known)
-        if isinstance(first, TransferError) and not first.hint:
-            first.hint = hint
-        raise first from None
+        raise advised(first, hint) from None
+
+
+def advised(error: Error, hint: str) -> Error:
+    """``error`` with ``hint``, if no source delivered; one that refuses will do so again."""
+    if isinstance(error, TransferError) and not error.hint:
+        error.hint = hint.replace(GO_ON, _NO_USE) if isinstance(error, StatusError) else hint
+    return error
 
 
 def _first(errors: BaseExceptionGroup[Error]) -> Error:

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.durable import storage_error, storing
-from fdf256_fast.errors import StorageError
+from fdf256_fast.errors import LockedError, StorageError
 from fdf256_fast.lock import held, locked
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Workspace", "remove_folder", "storage_error"]
+
+LOCK_POLL_SECONDS = 0.1
 
 FOLDERS = ("staging", "records", "ends", "spool", "archives", "listings")
 
@@ -101,12 +103,45 @@ class Workspace(NamedTuple):
         async with locked(self.home / "lock", f"working on {self.target}", keep=True):
             yield
 
+    @contextlib.asynccontextmanager
+    async def locked_shortly(self, patience_seconds: float) -> AsyncIterator[None]:
+        """Hold the target for a moment, for work that has another place; leaves no lock file of its own.
+
+        Raises LockedError when another process holds it for longer than that, StorageError.
+        """
+        import asyncio  # noqa: PLC0415 - local commands need no asyncio
+
+        from fdf256_fast.watch import in_thread  # noqa: PLC0415 - as above
+
+        path = self.home / "lock"
+        deadline = asyncio.get_running_loop().time() + patience_seconds
+        async with contextlib.AsyncExitStack() as stack:
+            while True:
+                await in_thread(self._make_home)
+                keep = await in_thread(self._has_dataset)
+                try:
+                    await stack.enter_async_context(locked(path, f"working on {self.target}", keep=keep))
+                    break
+                except (LockedError, StorageError) as error:
+                    # Whoever is done last removes the folder, too.
+                    is_gone = isinstance(error, StorageError) and error.errno == errno.ENOENT
+                    if not (is_gone or isinstance(error, LockedError)):
+                        raise
+                    if asyncio.get_running_loop().time() >= deadline:
+                        raise
+                await asyncio.sleep(LOCK_POLL_SECONDS)
+            yield
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """The same, for a thread that may wait."""
         self._make_home()
         with held(self.home / "lock", f"working on {self.target}", keep=True):
             yield
+
+    def _has_dataset(self) -> bool:
+        """Whether one is, or is being, installed here, whose lock file stays."""
+        return any(path.exists() for path in (self.journal, self.manifest, self.installed))
 
     def _make_home(self) -> None:
         try:
@@ -176,6 +211,12 @@ class Workspace(NamedTuple):
         for folder in self.home.parents:
             if not folder.is_relative_to(self.target):
                 break
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def remove_if_empty(self) -> None:
+        """Remove the workspace and the target, if there is nothing in them."""
+        for folder in (self.home, self.target):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 

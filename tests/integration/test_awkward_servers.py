@@ -72,6 +72,35 @@ async def test_a_plain_file_without_a_length_arrives_whole(tmp_path: Path) -> No
     assert path.read_bytes() == content
 
 
+async def test_a_file_without_a_length_is_reported_with_its_size(tmp_path: Path) -> None:
+    content = bytes_of(100_001)
+    async with serving(chunked(content)) as url:
+        wanted = fetching.Wanted(f"{url}/a.bin", tmp_path / "a.bin")
+        report = await fetching.fetch_files([wanted], Limits(), Progress())
+    assert [archive.bytes for archive in report.archives] == [len(content)]
+
+
+async def test_a_body_that_only_the_end_of_its_connection_ends_is_told_of(tmp_path: Path) -> None:
+    content = bytes_of(50_000)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + content)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    recorder = Recorder()
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.bin"
+        await fetch(url, tmp_path / "a.bin", progress=recorder)
+        assert any("nothing tells whether all of it came" in message for message in recorder.messages)
+        recorder.messages.clear()
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        await fetch(url, tmp_path / "b.bin", progress=recorder, digest=digest)
+        assert not recorder.messages
+    assert (tmp_path / "a.bin").read_bytes() == content
+
+
 async def test_a_dataset_without_a_length_is_spooled_and_installed(tmp_path: Path) -> None:
     archive = tmp_path / "one.zip"
     content = bytes_of(300_000)

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import importlib
 import random
+import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from fdf256_fast import Limits, fetch, fetch_sync, install, install_sync
+from fdf256_fast import Limits, Progress, fetch, fetch_sync, install, install_sync
+from fdf256_fast.fetching import Wanted, fetch_files
 from fdf256_fast.origin import Origin
 from tests.integration.oracles import busy_threads, bytes_of, check_installed, tree_of
 from tests.integration.runs import Recorder, sent
@@ -224,3 +227,36 @@ async def test_the_sync_functions_work_inside_a_running_loop(
         path = fetch_sync(f"{server.url}/metainfo.zip", tmp_path / "metainfo.zip")
     assert path.stat().st_size == made.dataset.sizes["metainfo"]
     check_installed(tmp_path / "target", made.tree)
+
+
+async def test_ctrl_c_ends_a_sync_function_in_a_running_loop_and_keeps_what_it_had(tmp_path: Path) -> None:
+    """As in a notebook, whose cell is interrupted."""
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "a.bin").write_bytes(bytes_of(4_000_000, 1))
+    code = """
+import asyncio, sys, fdf256_fast
+async def cell():
+    try:
+        fdf256_fast.fetch_sync(sys.argv[1], sys.argv[2])
+    except KeyboardInterrupt:
+        print("interrupted")
+asyncio.run(cell())
+"""
+    async with Origin(served, rate=1_000_000) as origin:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, f"{origin.url}/a.bin", str(tmp_path / "a.bin")),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        await sent(origin, 1_500_000, process)
+        # asyncio takes the first for its main task, which does not get to hear of it.
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.1)
+        output, _ = await asyncio.wait_for(process.communicate(), 10)
+        assert output == b"interrupted\n"
+        # Not when all had come.
+        assert origin.bytes_sent < 3_500_000
+        assert not (tmp_path / "a.bin").exists()
+        report = await fetch_files([Wanted(f"{origin.url}/a.bin", tmp_path / "a.bin")], Limits(), Progress())
+    assert report.bytes_resumed > 500_000

@@ -30,6 +30,7 @@ from fdf256_fast import (
 )
 from fdf256_fast.fetching import Wanted, fetch_files, file_name
 from fdf256_fast.origin import Origin
+from fdf256_fast.workspace import Workspace
 from tests.integration.oracles import (
     WORKSPACE,
     bytes_of,
@@ -366,6 +367,9 @@ async def test_a_fetch_that_was_ended_goes_on(
             stopped = await ended(process)
         assert stopped.status == (130 if how == signal.SIGINT else -how)
         assert "Traceback" not in stopped.stderr
+        if how == signal.SIGINT:
+            assert stopped.report["archives"][0]["url"] == url
+            assert stopped.report["bytes_downloaded"] > SIZE // 2
         assert not (out / "a.bin").exists()
         part = (out / "a.bin.part").read_bytes()
         assert part == CONTENT[: len(part)]
@@ -545,6 +549,60 @@ async def test_unpacking_beside_what_a_cut_off_call_left_shows_nothing_of_it(
         same_tree(target, unzipped([second], tmp_path / "second"))
         await fetch(url, target, extract=True)
     same_tree(target, unzipped([first, second], tmp_path / "both"))
+
+
+async def test_unpacking_does_not_come_in_between_what_others_do_in_the_folder(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fdf256_fast.installation.LOCK_PATIENCE_SECONDS", 0.3)
+    archive = write_zip(served / "a.zip", {f"{i}.bin": bytes_of(50_000, i) for i in range(40)})
+    target = tmp_path / "target"
+    workspace = Workspace.of(target)
+    async with Origin(served, rate=2_000_000) as origin:
+        async with workspace.locked():
+            with pytest.raises(LockedError):
+                await fetch(f"{origin.url}/a.zip", target, extract=True)
+        assert tree_of(target) == {}
+        # It begins before somebody else does, and comes to its end too early.
+        job = asyncio.create_task(fetch(f"{origin.url}/a.zip", target, extract=True))
+        await sent(origin, 500_000)
+        async with workspace.locked():
+            with pytest.raises(LockedError):
+                await job
+            assert tree_of(target) == {}
+    async with Origin(served) as origin:
+        before = origin.bytes_sent
+        await fetch(f"{origin.url}/a.zip", target, extract=True)
+        assert origin.bytes_sent - before < archive.stat().st_size // 4
+    same_tree(target, unzipped([archive], tmp_path / "unzipped"))
+
+
+async def test_several_archives_are_unpacked_into_one_folder_at_once(served: Path, tmp_path: Path) -> None:
+    names = [f"{number}.zip" for number in range(4)]
+    archives = [
+        write_zip(served / name, {f"{name}/{i}.bin": bytes_of(20_000, i) for i in range(20)})
+        for name in names
+    ]
+    async with Origin(served) as origin:
+        urls = [f"{origin.url}/{name}" for name in names]
+        await asyncio.gather(*(fetch(url, tmp_path / "target", extract=True) for url in urls))
+    same_tree(tmp_path / "target", unzipped(archives, tmp_path / "unzipped"))
+    assert not (tmp_path / "target/.fdf256").exists()
+
+
+async def test_each_request_is_logged_when_asked_for_without_its_secrets(served: Path, out: Path) -> None:
+    async with Origin(served) as origin:
+        done = await command("fetch", f"{origin.url}/a.bin?token=secret", "-o", out / "a.bin", "-v")
+    assert done.status == 0
+    assert f"{origin.url}/a.bin" in done.stderr
+    assert "206" in done.stderr
+    assert "secret" not in done.stderr
+
+
+async def test_two_places_for_one_file_are_refused(out: Path) -> None:
+    done = await command("fetch", "http://127.0.0.1:9/a", "-o", out / "a", "-d", out)
+    assert done.status == 2
+    assert "--directory" in done.stderr
 
 
 async def test_unpacking_into_an_installed_dataset_leaves_its_manifest(

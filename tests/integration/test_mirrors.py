@@ -96,6 +96,7 @@ async def test_a_folder_that_does_not_exist_is_a_usage_error(published: Publish,
     catalog = published["mixed"].catalog(NOWHERE)
     with pytest.raises(UsageError, match="no such folder"):
         await install(tmp_path / "target", catalog=catalog, mirrors=[tmp_path / "nothing"])
+    assert not (tmp_path / "target").exists()
 
 
 async def test_a_mirror_is_asked_before_the_official_host(

@@ -201,6 +201,23 @@ async def test_a_dry_run_tells_members_bytes_and_requests(larger: Published, tmp
     assert done["bytes_downloaded"] == sent
 
 
+@pytest.mark.parametrize("chosen", [(), ("--metadata-only",), ("--license", "cc-by-2")], ids=str)
+async def test_a_dry_run_of_whole_archives_counts_their_ends_once(
+    chosen: tuple[str, ...], larger: Published, tmp_path: Path
+) -> None:
+    target, catalog = tmp_path / "target", tmp_path / "catalog.toml"
+    async with Origin(larger.folder) as origin:
+        catalog.write_text(larger.dataset.catalog_toml(origin.url), "utf-8")
+        arguments: tuple[str | Path, ...] = ("download", target, "--catalog", catalog, "--json", *chosen)
+        planned = (await command(*arguments, "--dry-run")).report
+        sent = origin.bytes_sent
+        await command(*arguments)
+        sent = origin.bytes_sent - sent
+    # The ends are read to plan, and read again by the run itself.
+    wanted = sum(archive["bytes_to_fetch"] for archive in planned["archives"])
+    assert sent == wanted + planned["bytes_downloaded"]
+
+
 # ---- one part after the other ----------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pickle
 import subprocess
 import sys
 
@@ -22,3 +24,12 @@ def test_functions_are_functions_in_whatever_order_they_are_asked_for(order: tup
 def test_every_public_name_is_there() -> None:
     for name in fdf256_fast.__all__:
         assert getattr(fdf256_fast, name) is not None
+
+
+def test_every_function_can_be_sent_to_another_process() -> None:
+    functions = [
+        found for name in fdf256_fast.__all__ if inspect.isfunction(found := getattr(fdf256_fast, name))
+    ]
+    assert len(functions) > 10
+    for function in functions:
+        assert pickle.loads(pickle.dumps(function)) is function

@@ -114,7 +114,10 @@ async def test_a_signal_ends_the_command_soon_with_status_130_and_no_traceback(
                 stopped = await ended(process)
         assert stopped.status == 130
         assert "Traceback" not in stopped.stderr
-        assert stopped.report["ok"] is False
+        report = stopped.report
+        assert (report["ok"], report["error"], report["target"]) == (False, "interrupted", str(target))
+        assert report["bytes_downloaded"] >= made.size // 4
+        assert len(report["archives"]) == len(made.dataset.sizes)
         assert tree_of(target) == {}
         done = await command(*arguments)
     assert done.status == 0, done.stderr

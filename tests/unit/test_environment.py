@@ -68,3 +68,32 @@ def test_json_is_wanted_where_click_says_so(text: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 5, done.stderr
     assert (json.loads(done.stdout)["ok"] is False) if wanted else not done.stdout
+
+
+def test_a_seed_in_the_environment_is_for_whoever_takes_one(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text(
+        'name = "x"\ntitle = "X"\n[[archive]]\nname = "a"\nrole = "images"\nurl = "http://127.0.0.1:9/a"\n',
+        "utf-8",
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "fdf256_fast",
+        "download",
+        "out",
+        "--catalog",
+        "catalog.toml",
+        "--retries",
+        "0",
+    ]
+    environment = {**os.environ, "FDF256_SEED": "1"}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 4, ended.stderr
+    typed = subprocess.run(
+        [*command, "--seed", "1"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert typed.returncode == 2
+    assert "--sample" in typed.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from fdf256_fast.options import PATH, Common, archive_limits, limits, option, run
 
@@ -60,6 +61,9 @@ def fetch(
     wishes = _wishes(urls, digest, sums, listed, common.limits)
     if len(wishes) > 1 and (output or digest is not None):
         raise click.UsageError("--output and --digest are for one URL")
+    source = click.get_current_context().get_parameter_source
+    if output and source("directory") == source("output") == ParameterSource.COMMANDLINE:
+        raise click.UsageError("--output names the whole path: leave out --directory, or give that alone")
     if extract and output:
         raise click.UsageError("--extract unpacks into a folder: give it with --directory")
     if extract:
@@ -76,8 +80,6 @@ def fetch(
         common.show(Report.of(reports), verb="Unpacked")
         return
     wanted = [Wanted(url, output or directory / file_name(url), parsed) for url, parsed in wishes]
-    if len({one.path for one in wanted}) < len(wanted):
-        raise click.UsageError("two of the URLs would be written to the same file")
     common.show(run(fetch_files(wanted, common.limits, common.progress)), verb="Fetched")
 
 
