@@ -410,3 +410,19 @@ unsafe fn zmm_of_blocks<const AT: usize>(blocks: &[&Block], index: usize) -> __m
         _mm512_inserti32x4::<3>(three, xmm_of_blocks::<AT>(blocks, index + 12))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trial_chooses_by_what_a_step_takes() {
+        let best = |vector, words| {
+            by_trial(Duration::from_nanos(vector), Duration::from_nanos(words))[0] as *const Kernels
+        };
+        // Sapphire Rapids, Zen 4, Zen 5: nanoseconds for a block.
+        assert_eq!(best(80, 91), &raw const AVX512);
+        assert_eq!(best(88, 80), &raw const AVX512_FOR_SEVERAL);
+        assert_eq!(best(128, 75), &raw const AVX512_AND_WORDS);
+    }
+}
