@@ -171,7 +171,8 @@ async def install_catalog(
     started = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         if options.dry_run:
-            folder = await in_thread(tempfile.mkdtemp, prefix="fdf256-")
+            with storing("make", Path("a temporary folder")):
+                folder = await in_thread(tempfile.mkdtemp, prefix="fdf256-")
             stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
             workspace = Workspace(target, Path(folder))
             journal = Journal()

@@ -100,7 +100,12 @@ def search_user(arguments: dict[str, Any]) -> int:
     files = local_files(target)
     if files:
         run = Search(target, query, files, common.local_limits, fetched=False, started=started)
-        result = in_foreground(run.job, run.run, _import_results)
+        try:
+            result = in_foreground(run.job, run.run, _import_results)
+        except BaseException as error:
+            if is_cancelled(error):
+                raise Interrupted("A search changes nothing.") from error
+            raise
     else:
         from fdf256_fast.options import run as run_loop
         from fdf256_fast.search import search

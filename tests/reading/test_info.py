@@ -199,6 +199,43 @@ def test_images_without_their_metadata_file_are_told_how_to_get_it(small: Path) 
         fdf.info(small)
 
 
+async def test_options_of_a_plot_that_is_not_drawn_are_refused(
+    small: Path,
+) -> None:
+    for options in (("--faces", "3"), ("--seed", "1")):
+        result = await command("info", small, *options)
+        assert (result.status, "--plot" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--index", "--plot"])
+async def test_no_other_file_is_lost_for_what_is_written(option: str, small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "x.svg.new").write_text("somebody's")
+    result = await command("info", small, option, out / "x.svg")
+    assert result.status == 0, result.stderr
+    assert {path.name for path in out.iterdir()} == {"x.svg", "x.svg.new"}
+    assert (out / "x.svg.new").read_text() == "somebody's"
+
+
+async def test_neither_the_dataset_nor_one_file_twice_is_written(small: Path) -> None:
+    metadata = small / "train/fdf_metainfo.json"
+    before = metadata.read_bytes()
+    (small / "faces.svg").symlink_to(small / "train/bounding_box.npy")
+    outputs = {
+        "--index": ("train/fdf_metainfo.json", "train/landmarks.npy", "train/images/new.csv"),
+        "--plot": ("faces.svg", "train/images/0.png"),
+    }
+    for option, names in outputs.items():
+        for name in names:
+            result = await command("info", small, option, small / name)
+            assert (result.status, "belongs to the dataset" in result.stderr) == (2, True)
+    result = await command("info", small, "--index", small / "s.svg", "--plot", small / "train/../s.svg")
+    assert (result.status, "one file" in result.stderr) == (2, True)
+    assert metadata.read_bytes() == before
+    assert not (small / "s.svg").exists()
+
+
 # ---- damaged metadata ------------------------------------------------------------------------------
 
 
