@@ -94,8 +94,7 @@ def search_user(arguments: dict[str, Any]) -> int:
     common = Common(arguments)
     if arguments["plain"] and common.as_json:
         raise UsageError("--plain and --json exclude each other")
-    query = Query(arguments["user_nsid"], arguments["author"], arguments["photo_url"])
-    query.check()
+    query = Query.of(arguments["user_nsid"], arguments["author"], arguments["photo_url"])
     target = arguments["target"]
     files = local_files(target)
     if files:

@@ -14,9 +14,9 @@ from fdf256_fast.errors import StorageError, UsageError
 from fdf256_fast.layout import SPLITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
-    from fdf256_fast.catalog import Catalog
+    from fdf256_fast.catalog import Archive, Catalog
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import Progress
 
@@ -152,9 +152,9 @@ async def metadata_files(
 ) -> tuple[tuple[MetadataFile, ...], bool]:
     """The metadata files of ``target``, or the catalog's where it has none; and whether it is the latter.
 
-    Those of a catalog are fetched alone, into ``$XDG_CACHE_HOME/fdf256_fast/<catalog>``, once.  ``progress``
-    is called for when something has to be fetched.  Raises what :func:`~fdf256_fast.installation.install`
-    does.
+    Those of a catalog are fetched alone, once, into a folder of ``$XDG_CACHE_HOME/fdf256_fast``.
+    ``progress`` is called for when something has to be fetched.  Raises what
+    :func:`~fdf256_fast.installation.install` does.
     """
     from fdf256_fast.watch import in_thread  # noqa: PLC0415 - who has files needs no asyncio
 
@@ -180,8 +180,8 @@ async def _cached(
     catalog = published.catalog
     if not isinstance(catalog, Catalog):
         catalog = await in_thread(load_catalog, catalog)
-    folder = _cache_folder() / catalog.name
     archives = [archive for archive in catalog.archives if archive.role == "metadata"]
+    folder = _cache_folder() / _cache_name(catalog, archives)
     # Without its lock: others may search there at the same time.
     done = await in_thread(already_installed, Workspace.of(folder), archives, keep_archives=False)
     if done is not None and archives:
@@ -194,6 +194,20 @@ async def _cached(
     options = Options(mirrors=published.mirrors, metadata_only=True, limits=limits)
     await install_catalog(folder, catalog, options, receiver)
     return folder
+
+
+def _cache_name(catalog: Catalog, archives: Sequence[Archive]) -> str:
+    """A folder for whoever means the same metadata by the same name.
+
+    A digest tells whether what is there is what is wanted.  Where one is not known, only the addresses can
+    tell two catalogs of one name apart; mirrors, which have the same by definition, have no say.
+    """
+    if all(archive.digest for archive in archives):
+        return catalog.name
+    import hashlib  # noqa: PLC0415 - only here
+
+    addresses = "\n".join(url for archive in archives for url in (archive.name, *archive.urls))
+    return f"{catalog.name}-{hashlib.sha256(addresses.encode()).hexdigest()[:12]}"
 
 
 def _cache_folder() -> Path:
