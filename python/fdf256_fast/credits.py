@@ -248,18 +248,24 @@ def _writing(output: Path | IO[bytes] | None, job: Job) -> Iterator[_Writable]:
     elif not isinstance(output, Path):
         yield output
         output.flush()
-    elif output.exists() and not output.is_file() and not output.is_dir():
-        # A pipe or a device can only be written as it is.
-        with storing("write", output), open_pipe(output, job) as writer:
-            yield writer
     else:
-        # Through a link, as a shell's redirection would.
-        place = output.resolve()
-        if place.is_dir():
-            with storing("write", output):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
-        with replacing_output(place) as stream:
+        with _writing_to(output, job) as stream:
             yield stream
+
+
+@contextlib.contextmanager
+def _writing_to(path: Path, job: Job) -> Iterator[_Writable]:
+    with storing("write", path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if path.exists() and not path.is_file():
+            # A pipe or a device can only be written as it is.
+            with open_pipe(path, job) as writer:
+                yield writer
+        else:
+            # Through a link, as a shell's redirection would.
+            with replacing_output(path.resolve()) as stream:
+                yield stream
 
 
 def _file_of(stream: IO[str]) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -287,3 +288,11 @@ def test_an_entry_that_is_more_than_python_takes_is_refused_by_its_place(tmp_pat
     with pytest.raises(MetadataError, match="4300 digits"):
         entries.read(1)
     assert entries.read(2) == {"x": 1}
+
+
+@pytest.mark.parametrize("name", ["landmarks.npy", "bounding_box.npy"])
+def test_a_pipe_in_place_of_an_array_is_no_array(name: str, small: Path) -> None:
+    (small / "train" / name).unlink()
+    os.mkfifo(small / "train" / name)
+    with pytest.raises(IntegrityError, match=r"is no array"):
+        fdf.index(small)
