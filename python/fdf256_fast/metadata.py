@@ -35,7 +35,8 @@ FILE_NAME = "fdf_metainfo.json"
 
 _LICENSE = re.compile(
     r"(?:https?:)?//(?:www\.)?creativecommons\.org/licenses/([a-z]+(?:-[a-z]+)*)/(\d+\.\d+)(?:[/?#].*)?",
-    re.IGNORECASE | re.DOTALL,
+    # As the core does: other alphabets have digits too, and letters whose small ones are ours.
+    re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 
 
@@ -227,7 +228,7 @@ def license_name(url: str) -> str:
     """The catalog's name of the licence at ``url``, such as ``cc-by-nc-sa-2``; empty for another one.
 
     ``http`` and ``https``, with and without a slash at the end, ``deed.en`` or ``legalcode``, are all the
-    same.
+    same.  The core's ``stats.rs`` has the same rule, and ``tests/vectors/licences.tsv`` holds both to it.
     """
-    match = _LICENSE.fullmatch(url.strip())
+    match = _LICENSE.fullmatch(url.strip(" \t\r\n"))
     return f"cc-{match[1].lower()}-{match[2].removesuffix('.0')}" if match else ""

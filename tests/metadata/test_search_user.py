@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 import pytest
 
@@ -24,7 +27,6 @@ from tests.metadata.files import NSID, Tree, loaded, published_way, tree_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from blockbuster import BlockBuster
 
@@ -320,19 +322,25 @@ async def test_quiet_prints_what_is_found_and_its_help_says_so(tmp_path: Path) -
 # ---- licences --------------------------------------------------------------------------------------------
 
 
+VECTORS = Path(__file__).parent.parent / "vectors" / "licences.tsv"
+
+
 @pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("http://creativecommons.org/licenses/by/2.0/", "cc-by-2"),
-        ("https://creativecommons.org/licenses/by-sa/2.0", "cc-by-sa-2"),
-        ("https://www.creativecommons.org/licenses/by-nc/2.0/deed.en", "cc-by-nc-2"),
-        ("//creativecommons.org/licenses/BY-NC-SA/2.0/legalcode", "cc-by-nc-sa-2"),
-        ("https://creativecommons.org/licenses/by/2.0?lang=no", "cc-by-2"),
-        ("https://creativecommons.org/licenses/by/2.5/", "cc-by-2.5"),
-        ("https://creativecommons.org/licenses/by/2.0x/", ""),
-        ("https://example.org/creativecommons.org/licenses/by/2.0/", ""),
-        ("", ""),
-    ],
+    "line", [line for line in VECTORS.read_text("utf-8").splitlines() if not line.startswith("#")]
 )
-def test_licences_have_the_names_of_the_catalog(url: str, name: str) -> None:
+def test_licences_have_the_names_of_the_catalog(line: str) -> None:
+    name, _, url = line.partition("\t")
     assert license_name(url) == name
+
+
+@pytest.mark.parametrize("name", ["José", "Ångström", "Đặng"])
+async def test_an_author_is_found_however_the_accents_are_written(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "fdf_metainfo.json"
+    forms = [normalize(form, name) for form in ("NFC", "NFD")]
+    path.write_text(json.dumps({number: {"author": author} for number, author in enumerate(forms)}))
+    for written in (*forms, *(form.upper() for form in forms)):
+        found = await fdf.search_user_async(path, author=written)
+        assert [image.number for image in found.images] == ["0", "1"]
+    # Another letter is another name, and one that nobody sees is one too.
+    for written in (name.encode("ascii", "ignore").decode(), f"{name}\u3164", "\u3164"):
+        assert not (await fdf.search_user_async(path, author=written)).images
