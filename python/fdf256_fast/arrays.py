@@ -80,7 +80,8 @@ class Array:
         """
         path = folder / kind.file_name
         try:
-            with path.open("rb") as file:
+            # A pipe in its place must not keep us until somebody writes into it.
+            with open(path, "rb", opener=_without_waiting) as file:
                 start = file.read(12 + _HEADER_BYTES_MAX)
                 size = os.fstat(file.fileno()).st_size
         except OSError as error:
@@ -117,6 +118,10 @@ class Array:
             raise damaged(self.path, "became shorter while it was opened") from error
         shaped = flat.reshape(self.shape, order="F" if self.is_fortran else "C")
         return shaped.reshape((self.rows, *self.kind.row))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _kind_and_width(dtype: object) -> tuple[str, int]:

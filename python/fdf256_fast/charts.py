@@ -163,7 +163,7 @@ def _sideways(
     axes.barh(places, present, color=PRESENT_COLOR, height=0.68)
     axes.set_yticks(places, [_drawable(name, 30) for name in names])
     axes.invert_yaxis()
-    total = sum(present) or sum(published)
+    total = sum(present) or sum(published) or 1  # of nothing, nothing is all
     for place, here, all_ in zip(places, present, published, strict=True):
         share = f"  {here:,}  ({(here or all_) / total:.1%})" if here or not sum(present) else f"  {here:,}"
         axes.text(max(here, all_), place, share, va="center", **_style(8.5))

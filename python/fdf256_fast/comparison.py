@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fdf256_fast.durable import storing
 from fdf256_fast.installation import Options, Run
 from fdf256_fast.journal import Journal
 from fdf256_fast.part_run import PartRun, Tree
@@ -51,9 +52,10 @@ async def compare(
     ``install`` does.
     """
     archives = tuple(archive for archive in catalog.archives if options.wants(archive))
-    with_folder = await in_thread(
-        lambda: tempfile.TemporaryDirectory(prefix="fdf256-", ignore_cleanup_errors=True)
-    )
+    with storing("make", Path("a temporary folder")):
+        with_folder = await in_thread(
+            lambda: tempfile.TemporaryDirectory(prefix="fdf256-", ignore_cleanup_errors=True)
+        )
     try:
         workspace = Workspace(target, Path(with_folder.name))
         options = replace(options, dry_run=True)

@@ -1,6 +1,7 @@
 """Credits as CSV, Markdown, HTML, JSON and BibTeX: each takes batches and gives text; pure.
 
-Titles and names come from strangers: in each format, whatever they hold stays text.
+Titles and names come from strangers: for whoever reads the format, whatever they hold stays text.  A
+spreadsheet that opens CSV does more than to read it: see docs/credits.md.
 """
 
 from __future__ import annotations
@@ -131,9 +132,9 @@ def _markdown(batches: Iterable[list[Credit]]) -> Iterator[str]:
     yield "| image | title | author | license | change |\n|---|---|---|---|---|\n"
     for batch in batches:
         yield "".join(
-            f"| {_md_path(credit)} | {_md_link(credit.title or 'untitled', credit.photo_url)} "
-            f"| {_md_author(credit.author or credit.user_nsid)} "
-            f"| {_md_license(credit.license or credit.license_url, credit.license_url)} | {CHANGE} |\n"
+            f"| {_md_path(credit)} | {_md_link(_known(credit.title, 'untitled'), credit.photo_url)} "
+            f"| {_md_author(_known(credit.author, credit.user_nsid))} "
+            f"| {_md_license(_known(credit.license, credit.license_url), credit.license_url)} | {CHANGE} |\n"
             for credit in batch
         )
 
@@ -168,9 +169,9 @@ def _html(batches: Iterable[list[Credit]]) -> Iterator[str]:
     for batch in batches:
         yield "".join(
             f"<tr><td>{_safe(credit.path)}</td>"
-            f"<td>{_html_link(credit.title or 'untitled', credit.photo_url)}</td>"
-            f"<td>{_html_author(credit.author or credit.user_nsid)}</td>"
-            f"<td>{_html_license(credit.license or credit.license_url, credit.license_url)}</td>"
+            f"<td>{_html_link(_known(credit.title, 'untitled'), credit.photo_url)}</td>"
+            f"<td>{_html_author(_known(credit.author, credit.user_nsid))}</td>"
+            f"<td>{_html_license(_known(credit.license, credit.license_url), credit.license_url)}</td>"
             f"<td>{CHANGE}</td></tr>\n"
             for credit in batch
         )
@@ -239,10 +240,10 @@ def _bibtex_entry(credit: Credit) -> str:
     # Twice in braces: an author is one name, whatever words are in it, and a title keeps its case.
     return (
         f"\n@misc{{{_bibtex_key(credit)},\n"
-        f"  author = {{{{{_tex_known(credit.author or credit.user_nsid)}}}}},\n"
-        f"  title = {{{{{_tex(credit.title or 'untitled')}}}}},\n"
+        f"  author = {{{{{_tex_known(_known(credit.author, credit.user_nsid))}}}}},\n"
+        f"  title = {{{{{_tex(_known(credit.title, 'untitled'))}}}}},\n"
         f"  url = {{{_url(credit.photo_url)}}},\n"
-        f"  note = {{License: {_tex_known(credit.license or credit.license_url)}"
+        f"  note = {{License: {_tex_known(_known(credit.license, credit.license_url))}"
         f" ({_tex_known(credit.license_url)}). Change: {CHANGE}. Image: {_tex(credit.path)}}}\n}}\n"
     )
 
@@ -264,6 +265,11 @@ _tex_known = _remembered(_tex)
 
 
 # ---- all of them -------------------------------------------------------------------------------------
+
+
+def _known(text: str, other: str) -> str:
+    """``text``, or what stands for it where it has nothing but blanks: an empty link is no credit."""
+    return text if text.strip() else other
 
 
 def _line(text: str) -> str:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
+import stat
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from fdf256_fast._core import Job, MetadataRecords
 from fdf256_fast.blocking import blocking
 from fdf256_fast.credit_formats import FORMATS, Credit, credit_of
 from fdf256_fast.durable import storing
 from fdf256_fast.errors import StorageError, UsageError
+from fdf256_fast.images import count_images
+from fdf256_fast.layout import SPLITS
 from fdf256_fast.limits import Limits
 from fdf256_fast.metadata import Entry, local_files
+from fdf256_fast.outputs import check_output, replacing_output
+from fdf256_fast.patient import open_pipe, patient
 from fdf256_fast.search import has_folder, is_image_there
-from fdf256_fast.selection import Image, Selection
+from fdf256_fast.selection import Image, Selection, plain_number
 from fdf256_fast.watch import in_job
 
 if TYPE_CHECKING:
@@ -30,6 +34,10 @@ if TYPE_CHECKING:
     from fdf256_fast.metadata import MetadataFile
 
 __all__ = ["CreditsReport", "Wanted", "write_credits", "write_credits_async", "write_wanted"]
+
+
+class _Writable(Protocol):
+    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,11 @@ class Wanted:
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise UsageError(f"there is no format {self.format!r}", hint=f"Known: {', '.join(FORMATS)}.")
+        if self.selection.sample is not None:
+            raise UsageError(
+                "credits are of all the images that are there, and of no sample",
+                hint="Install the sample, or name its images by ids.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +63,9 @@ class CreditsReport:
     """What was written: ``images`` is how many, ``entries`` how many there are metadata of.
 
     ``output`` is a path, or empty where it went to a stream.  ``licenses`` counts the images by the catalog's
-    name of their licence (empty for one that has none).
+    name of their licence (empty for one that has none).  ``without_metadata`` counts images that are there
+    and of which nothing is known, so that nobody is credited; ``absent`` are the ids that no credited image
+    has.
     """
 
     target: str
@@ -60,6 +75,8 @@ class CreditsReport:
     entries: int
     licenses: dict[str, int]
     seconds: float
+    without_metadata: int = 0
+    absent: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
@@ -72,6 +89,8 @@ class CreditsReport:
             "images": self.images,
             "entries": self.entries,
             "licenses": dict(sorted(self.licenses.items())),
+            "without_metadata": self.without_metadata,
+            "absent": list(self.absent),
             "seconds": round(self.seconds, 3),
         }
 
@@ -95,7 +114,7 @@ async def write_credits_async(
         output: a path, which is replaced as a whole when all is written, or a binary stream; None for the
             standard output.
         format: ``csv``, ``md``, ``html``, ``json`` or ``bibtex``; all of them in UTF-8.
-        selection: splits, licences (as the catalog names them), ids.
+        selection: splits, licences (as the catalog names them), ids; no sample.
         is_all: also images that are not installed.
         limits: threads.
 
@@ -104,8 +123,10 @@ async def write_credits_async(
 
     Raises:
         MetadataError: a metadata file is damaged, with the byte offset; nothing was written then.
-        StorageError: ``target`` has no metadata or cannot be read, or ``output`` cannot be written.
-        UsageError: a bad argument.
+        StorageError: ``target`` has no metadata, or images of a split without them, or cannot be read; or
+            ``output`` cannot be written.
+        UsageError: a bad argument; a selection by splits from a file of which the split is not known; or
+            ``output`` is a file of the dataset.
     """
     wanted = Wanted(selection or Selection(), format, is_all)
     where = Path(output) if isinstance(output, str | os.PathLike) else output
@@ -135,28 +156,29 @@ class _Run:
         self._started = time.monotonic()
         self._entries = 0
         self._licenses: Counter[str] = Counter()
+        self._without_metadata = 0
+        self._found: set[Image] = set()
 
     def write(self, output: Path | IO[bytes] | None) -> CreditsReport:
-        files = local_files(self._target)
+        selection = self._wanted.selection
+        files = local_files(self._target, selection.splits or SPLITS)
         if not files:
             raise StorageError(
                 f"{self._target} has no metadata: there is no fdf_metainfo.json in it",
                 filename=str(self._target),
                 hint=f"Fetch them: fdf256 download {self._target} --metadata-only",
             )
+        if selection.splits and not all(file.split for file in files):
+            raise UsageError(
+                f"{files[0].path}: of which split it is cannot be told", hint="Leave out --split."
+            )
+        if isinstance(output, Path):
+            check_output(output, self._target, (file.path for file in files))
         # Both files are checked before the first line is written.
         opened = [(file, MetadataRecords.open(self.job, file.path, self._workers)) for file in files]
-        with _writing(output) as stream:
-            text = io.TextIOWrapper(stream, "utf-8", errors="backslashreplace", newline="")
-            try:
-                # Whole lines in pieces of some size: TextIOWrapper's own are of 8 KiB.
-                for lines in FORMATS[self._wanted.format](self._credits(opened)):
-                    text.write(lines)
-                text.flush()
-            finally:
-                # The stream is its owner's; what could not be written is not tried again.
-                with contextlib.suppress(OSError, ValueError):
-                    text.detach()
+        with _writing(output, self.job) as stream:
+            for lines in FORMATS[self._wanted.format](self._credits(opened)):
+                stream.write(lines.encode("utf-8", "backslashreplace"))
         where = str(output) if isinstance(output, Path) else ""
         seconds = time.monotonic() - self._started
         return CreditsReport(
@@ -167,6 +189,8 @@ class _Run:
             entries=self._entries,
             licenses=dict(self._licenses),
             seconds=seconds,
+            without_metadata=self._without_metadata,
+            absent=tuple(selection.ids.without(self._found)) if selection.ids is not None else (),
         )
 
     def _credits(self, opened: Sequence[tuple[MetadataFile, MetadataRecords]]) -> Iterator[list[Credit]]:
@@ -176,14 +200,19 @@ class _Run:
             splits = self._wanted.selection.splits
             if splits and file.split and file.split not in splits:
                 continue
-            only_installed = not self._wanted.is_all and has_folder(file.images)
+            has_images = has_folder(file.images)
+            known = 0
             while batch := records.next(self.job):
                 entries = [Entry(*record) for record in batch]
-                if only_installed:
-                    entries = [entry for entry in entries if is_image_there(file.images, entry.number)]
+                if has_images:
+                    installed = [entry for entry in entries if is_image_there(file.images, entry.number)]
+                    known += len(installed)
+                    entries = entries if self._wanted.is_all else installed
                 made = [credit for entry in entries if self._wants(credit := credit_of(file, entry))]
                 self._licenses.update(credit.license_name for credit in made)
                 yield made
+            if has_images:
+                self._without_metadata += max(0, count_images(file.images) - known)
 
     def _wants(self, credit: Credit) -> bool:
         selection = self._wanted.selection
@@ -191,12 +220,15 @@ class _Run:
             return False
         if selection.ids is None:
             return True
-        splits = (credit.split,) if credit.split else ("train", "val")
-        return any(Image(split, credit.number) in selection.ids for split in splits)
+        number = plain_number(credit.number)
+        named = [Image(split, number) for split in ([credit.split] if credit.split else SPLITS)]
+        found = [image for image in named if image in selection.ids]
+        self._found.update(found)
+        return bool(found)
 
 
 @contextlib.contextmanager
-def _writing(output: Path | IO[bytes] | None) -> Iterator[IO[bytes]]:
+def _writing(output: Path | IO[bytes] | None, job: Job) -> Iterator[_Writable]:
     """Where the credits go: a file is there as a whole in the end, or as it was."""
     if output is None:
         if sys.stdout is None:  # where Python was started without one
@@ -205,35 +237,40 @@ def _writing(output: Path | IO[bytes] | None) -> Iterator[IO[bytes]]:
                 errno=errno.EBADF,
                 hint="Name a file with -o.",
             )
+        sys.stdout.flush()
+        file = _file_of(sys.stdout)
+        if file is not None and not stat.S_ISREG(os.fstat(file).st_mode):
+            with patient(file, job) as writer:
+                yield writer
+            return
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif not isinstance(output, Path):
         yield output
-    elif output.exists() and not output.is_file() and not output.is_dir():
-        # A pipe or a device can only be written as it is.
-        with storing("write", output), output.open("wb") as stream:
-            yield stream
+        output.flush()
     else:
-        with _replacing(output) as stream:
+        with _writing_to(output, job) as stream:
             yield stream
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    # Through a link, as a shell's redirection would.
-    place = path.resolve()
-    fresh = place.with_name(f".{place.name}.{os.getpid()}.new")
+def _writing_to(path: Path, job: Job) -> Iterator[_Writable]:
     with storing("write", path):
-        if place.is_dir():
-            raise IsADirectoryError(21, "Is a directory", str(path))
-        try:
-            with fresh.open("xb") as stream:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if path.exists() and not path.is_file():
+            # A pipe or a device can only be written as it is.
+            with open_pipe(path, job) as writer:
+                yield writer
+        else:
+            # Through a link, as a shell's redirection would.
+            with replacing_output(path.resolve()) as stream:
                 yield stream
-            fresh.replace(place)
-        except BaseException as error:
-            if isinstance(error, OSError) and error.filename == str(fresh):
-                # The name that somebody gave says more than ours.
-                error.filename = str(path)
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
-            raise
+
+
+def _file_of(stream: IO[str]) -> int | None:
+    """The number of the open file that it is; None where somebody has put something else in its place."""
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None

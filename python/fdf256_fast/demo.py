@@ -16,6 +16,7 @@ from fdf256_fast.installation import Options, install_catalog
 from fdf256_fast.origin import Origin
 from fdf256_fast.synthetic import make_dataset
 from fdf256_fast.units import format_bytes, format_percent
+from fdf256_fast.watch import in_thread
 from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import Progress
     from fdf256_fast.report import Report
+    from fdf256_fast.synthetic import SyntheticDataset
 
 __all__ = ["run_demo"]
 
@@ -35,31 +37,60 @@ async def run_demo(
     target: Path | None, images: int, limits: Limits, progress: Progress, say: Callable[[str], None]
 ) -> Report:
     """Run it; ``say`` gets what happens, a line at a time.  The result stays in ``target``, or in a new
-    temporary folder.
+    temporary folder, which is removed if the demo does not come to its end.
 
     Raises UsageError when ``target`` is not empty, and whatever an installation raises.
     """
     if target is not None and await asyncio.to_thread(_is_used, target):
         raise UsageError(f"{target} is not empty", hint="The demo wants a folder of its own.")
-    target = target or Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="fdf256-demo-"))
-    archives = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="fdf256-origin-"))
+    made: list[Path] = []
     try:
-        say(f"Making {images} images of 256x256 in five archives, as FDF256 has them …")
-        dataset = await asyncio.to_thread(make_dataset, archives, images=images)
-        total = sum(dataset.sizes.values())
-        async with Origin(archives, rate=RATE_BYTES, redirect=True) as origin:
-            say(f"Serving {format_bytes(total)} at {origin.url}, behind redirects to signed addresses.")
-            catalog = parse_catalog(dataset.catalog_toml(origin.url), "demo catalog")
-            options = Options(limits=limits)
-            await _cut_off(origin, total, install_catalog(target, catalog, options, progress), say)
-            report = await install_catalog(target, catalog, options, progress)
-        say(f"The second run took up {format_bytes(report.bytes_resumed)} from the first.")
-        checked = await asyncio.to_thread(_check_manifest, target)
-        say(f"All {checked} files have the SHA-256 that the manifest says (checked with hashlib).")
-        say(f"The result is in {target}")
+        archives = await in_thread(_make_folder, "fdf256-origin-", made)
+        if target is None:
+            target = await in_thread(_make_folder, "fdf256-demo-", made)
+        report = await _demonstrate(target, archives, images, Options(limits=limits), progress, say)
+        # Only what has been shown as a whole is left for others to look at.
+        made[1:] = []
         return report
     finally:
-        await asyncio.to_thread(shutil.rmtree, archives, ignore_errors=True)
+        for folder in made:
+            await in_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _make_folder(prefix: str, made: list[Path]) -> Path:
+    """A new one, which is in ``made`` also if nobody waits for it any more.  Raises StorageError."""
+    with storing("make", Path("a temporary folder")):
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+    made.append(folder)
+    return folder
+
+
+async def _demonstrate(
+    target: Path,
+    archives: Path,
+    images: int,
+    options: Options,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Report:
+    say(f"Making {images} images of 256x256 in five archives, as FDF256 has them …")
+    dataset = await in_thread(_make_dataset, archives, images)
+    total = sum(dataset.sizes.values())
+    async with Origin(archives, rate=RATE_BYTES, redirect=True) as origin:
+        say(f"Serving {format_bytes(total)} at {origin.url}, behind redirects to signed addresses.")
+        catalog = parse_catalog(dataset.catalog_toml(origin.url), "demo catalog")
+        await _cut_off(origin, total, install_catalog(target, catalog, options, progress), say)
+        report = await install_catalog(target, catalog, options, progress)
+    say(f"The second run took up {format_bytes(report.bytes_resumed)} from the first.")
+    checked = await asyncio.to_thread(_check_manifest, target)
+    say(f"All {checked} files have the SHA-256 that the manifest says (checked with hashlib).")
+    say(f"The result is in {target}")
+    return report
+
+
+def _make_dataset(folder: Path, images: int) -> SyntheticDataset:
+    with storing("write", folder):
+        return make_dataset(folder, images=images)
 
 
 async def _cut_off(origin: Origin, total: int, run: object, say: Callable[[str], None]) -> None:

@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fdf256_fast.dataset import need
-from fdf256_fast.durable import check_replaceable, replace_file
+from fdf256_fast.durable import check_replaceable, storing
 from fdf256_fast.errors import UsageError
 from fdf256_fast.faces import sample_faces
+from fdf256_fast.outputs import check_output, replace_output, split_metadata
 from fdf256_fast.survey import info, no_metadata
 
 if TYPE_CHECKING:
@@ -41,12 +42,13 @@ def plot(target: StrPath, file: StrPath, *, faces: int = 24, seed: int = 0) -> S
 
     Raises:
         Error: matplotlib, NumPy or Pillow is not installed (``pip install 'fdf256_fast[plot]'``).
-        UsageError: ``file`` has another ending.
+        UsageError: ``file`` has another ending, or is one of the dataset's.
         StorageError: ``file`` cannot be written, or a file of the dataset cannot be read.
         IntegrityError, MetadataError: a file of the dataset is damaged.
     """
     path = Path(file)
     check_drawing(path)
+    check_output(path, Path(target), split_metadata(Path(target)))
     found = info(target)
     draw(found, path, faces, seed)
     return found
@@ -72,11 +74,11 @@ def draw(found: Survey, file: Path, faces: int, seed: int) -> None:
     if kind == "html":
         from fdf256_fast.page import html_page  # noqa: PLC0415 - matplotlib
 
-        replace_file(file, html_page(found, sample))
+        replace_output(file, html_page(found, sample))
     else:
         from fdf256_fast.charts import picture  # noqa: PLC0415 - matplotlib
 
-        replace_file(file, picture(found, sample, kind))
+        replace_output(file, picture(found, sample, kind))
 
 
 @contextlib.contextmanager
@@ -88,7 +90,9 @@ def without_settings() -> Iterator[None]:
     if "matplotlib" in sys.modules or "MPLCONFIGDIR" in os.environ:
         yield
         return
-    with TemporaryDirectory(prefix="fdf256-") as folder:
+    with contextlib.ExitStack() as stack:
+        with storing("make", Path("a temporary folder")):
+            folder = stack.enter_context(TemporaryDirectory(prefix="fdf256-", ignore_cleanup_errors=True))
         os.environ["MPLCONFIGDIR"] = folder
         try:
             yield

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdf256_fast._core import Job, entry_offsets
 from fdf256_fast.durable import storing
-from fdf256_fast.errors import IntegrityError
+from fdf256_fast.errors import IntegrityError, MetadataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,14 @@ class Entries:
         return row if row < len(self) and self.numbers[row] == number else None
 
     def read(self, row: int) -> dict[str, Any]:
-        """The entry in ``row``.  Raises StorageError, IntegrityError where the file is another one by now."""
+        """The entry in ``row``.
+
+        Raises:
+            StorageError: the file cannot be read.
+            IntegrityError: it is another one by now.
+            MetadataError: the entry is sound, and more than Python takes: nested about a thousand levels
+                deep, or with a number of more than 4300 digits.
+        """
         start, end = self.starts[row], self.ends[row]
         # Opened for each, in a hundredth of a millisecond: nothing stays open across a fork.
         with storing("read", self.path), self.path.open("rb", buffering=0) as file:
@@ -72,7 +79,10 @@ class Entries:
             text = os.pread(file.fileno(), end - start, start)
         if version != self.version or len(text) != end - start:
             raise _changed(self.path)
-        entry = json.loads(text)
+        try:
+            entry = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise MetadataError(str(self.path), start, f"Python cannot read this entry: {error}") from error
         assert isinstance(entry, dict), "the pass over the file has refused anything else"
         return entry
 

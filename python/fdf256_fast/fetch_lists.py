@@ -66,7 +66,8 @@ async def read_digests(source: str, limits: Limits) -> Mapping[str, Digest]:
     if "://" not in source:
         sums = await in_thread(read_sums, Path(source))
     else:
-        folder = await in_thread(tempfile.TemporaryDirectory, prefix="fdf256-")
+        with storing("make", Path("a temporary folder")):
+            folder = await in_thread(tempfile.TemporaryDirectory, prefix="fdf256-")
         try:
             path = Path(folder.name) / file_name(source)
             await fetch_files([Wanted(source, path)], limits, Progress())

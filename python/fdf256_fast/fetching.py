@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import unquote
 
 from fdf256_fast._core import Job, hash_file
+from fdf256_fast.arguments import texts
 from fdf256_fast.client import Client
 from fdf256_fast.cores import usable_cores
 from fdf256_fast.durable import check_replaceable, storing, sync_files
@@ -89,7 +90,7 @@ async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that peop
     path: str | os.PathLike[str] | None = None,
     *,
     digest: str | None = None,
-    mirrors: Sequence[str] = (),
+    mirrors: str | Sequence[str] = (),
     extract: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
@@ -124,12 +125,12 @@ async def fetch(  # noqa: PLR0913 - the public call: each is a keyword that peop
     parsed = None if digest is None else Digest.parse(digest)
     if extract:
         folder = Path(path or ".")
-        await extract_url(url, folder, parsed, limits, progress, session, mirrors=mirrors)
+        await extract_url(url, folder, parsed, limits, progress, session, mirrors=texts(mirrors))
         return folder
     goal = Path(path) if path is not None else Path()
     if await in_thread(goal.is_dir):
         goal /= file_name(url)
-    await fetch_files([Wanted(url, goal, parsed, tuple(mirrors))], limits, progress, session)
+    await fetch_files([Wanted(url, goal, parsed, texts(mirrors))], limits, progress, session)
     return goal
 
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fdf256_fast.arguments import texts
 from fdf256_fast.auditing import check_folder
 from fdf256_fast.blocking import blocking
 from fdf256_fast.durable import replace_file, storing, sync_folder
@@ -120,7 +121,7 @@ async def forget_async(
     """
     folder = Path(target)
     wanted = set(paths_of(Ids.parse(images, "images")))
-    users = (user_nsid,) if isinstance(user_nsid, str) else tuple(user_nsid)
+    users = texts(user_nsid)
     if users:
         wanted |= await paths_of_users(folder, users)
     return await forget_images(folder, wanted, dry_run=dry_run)
@@ -164,7 +165,7 @@ def _absent_splits(target: Path) -> list[str]:
     """Splits whose metadata are not in ``target``, unless its dataset does not have them."""
     from fdf256_fast.metadata import local_files  # noqa: PLC0415 - only for this
 
-    here = {file.split for file in local_files(target)}
+    here = {file.split for file in local_files(target, ())}
     record = read_record(Workspace.of(target))
     if here and record is not None and all(archive.is_whole for archive in record.archives.values()):
         return []

@@ -15,7 +15,15 @@ from fdf256_fast.durable import storage_error
 from fdf256_fast.errors import IntegrityError, StorageError, UsageError
 from fdf256_fast.selection import SPLITS
 
-__all__ = ["NUMBER_MAX", "check_split", "image_folder", "image_numbers", "image_path", "missing"]
+__all__ = [
+    "NUMBER_MAX",
+    "check_split",
+    "count_images",
+    "image_folder",
+    "image_numbers",
+    "image_path",
+    "missing",
+]
 
 StrPath = str | os.PathLike[str]
 
@@ -59,6 +67,15 @@ def image_numbers(root: StrPath, split: str) -> array[int]:
     except OSError as error:
         raise storage_error("read", error, folder) from error
     return array("q", sorted(_number(folder, name) for name in names if _is_image(name)))
+
+
+def count_images(folder: Path) -> int:
+    """How many PNGs ``folder`` has, whatever they are called.  Raises StorageError."""
+    try:
+        with os.scandir(folder) as found:
+            return sum(1 for entry in found if _is_image(entry.name))
+    except OSError as error:
+        raise storage_error("read", error, folder) from error
 
 
 def _is_image(name: str) -> bool:

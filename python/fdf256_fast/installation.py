@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import tempfile
 import time
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from fdf256_fast._core import Directory, Job, Names, sync_file_system, write_manifest
 from fdf256_fast.archive_run import ArchiveRun, Shared
+from fdf256_fast.arguments import texts
 from fdf256_fast.catalog import Archive, Catalog, load_catalog
 from fdf256_fast.client import Client, ClientSession
 from fdf256_fast.durable import storing
@@ -41,6 +41,7 @@ from fdf256_fast.watch import GO_ON, affordable, all_of, in_thread, watching
 from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Sequence
 
     from fdf256_fast.forgetting import Removed
@@ -96,7 +97,7 @@ async def install(  # noqa: PLR0913 - the public call: each is a keyword that pe
     target: str | os.PathLike[str] = "data/fdf256",
     *,
     catalog: str | Path | Catalog = "fdf256",
-    mirrors: Iterable[str | os.PathLike[str]] = (),
+    mirrors: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     keep_archives: bool = False,
     metadata_only: bool = False,
     splits: Iterable[str] = (),
@@ -142,7 +143,7 @@ async def install(  # noqa: PLR0913 - the public call: each is a keyword that pe
     """
     found = catalog if isinstance(catalog, Catalog) else await in_thread(load_catalog, catalog)
     options = Options(
-        mirrors=tuple(os.fspath(mirror) for mirror in mirrors),
+        mirrors=texts(mirrors),
         keep_archives=keep_archives,
         metadata_only=metadata_only,
         selection=Selection(
@@ -177,7 +178,8 @@ async def install_catalog(
     started = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         if options.dry_run:
-            folder = await in_thread(tempfile.mkdtemp, prefix="fdf256-")
+            with storing("make", Path("a temporary folder")):
+                folder = await in_thread(tempfile.mkdtemp, prefix="fdf256-")
             stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
             workspace = Workspace(target, Path(folder))
             journal = Journal()

@@ -94,13 +94,17 @@ def search_user(arguments: dict[str, Any]) -> int:
     common = Common(arguments)
     if arguments["plain"] and common.as_json:
         raise UsageError("--plain and --json exclude each other")
-    query = Query(arguments["user_nsid"], arguments["author"], arguments["photo_url"])
-    query.check()
+    query = Query.of(arguments["user_nsid"], arguments["author"], arguments["photo_url"])
     target = arguments["target"]
     files = local_files(target)
     if files:
         run = Search(target, query, files, common.local_limits, fetched=False, started=started)
-        result = in_foreground(run.job, run.run, _import_results)
+        try:
+            result = in_foreground(run.job, run.run, _import_results)
+        except BaseException as error:
+            if is_cancelled(error):
+                raise Interrupted("A search changes nothing.") from error
+            raise
     else:
         from fdf256_fast.options import run as run_loop
         from fdf256_fast.search import search

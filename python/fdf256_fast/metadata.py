@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,19 +14,29 @@ from fdf256_fast.errors import StorageError, UsageError
 from fdf256_fast.layout import SPLITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
-    from fdf256_fast.catalog import Catalog
+    from fdf256_fast.catalog import Archive, Catalog
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import Progress
 
-__all__ = ["FILE_NAME", "Entry", "MetadataFile", "Published", "license_name", "local_files", "metadata_files"]
+__all__ = [
+    "FILE_NAME",
+    "Entry",
+    "MetadataFile",
+    "Published",
+    "license_name",
+    "local_files",
+    "metadata_files",
+    "splits_with_metadata",
+]
 
 FILE_NAME = "fdf_metainfo.json"
 
 _LICENSE = re.compile(
     r"(?:https?:)?//(?:www\.)?creativecommons\.org/licenses/([a-z]+(?:-[a-z]+)*)/(\d+\.\d+)(?:[/?#].*)?",
-    re.IGNORECASE | re.DOTALL,
+    # As the core does: other alphabets have digits too, and letters whose small ones are ours.
+    re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 
 
@@ -64,26 +75,76 @@ class Published(NamedTuple):
     mirrors: tuple[str, ...] = ()
 
 
-def local_files(target: Path) -> tuple[MetadataFile, ...]:
+def local_files(target: Path, wanted: Collection[str] = SPLITS) -> tuple[MetadataFile, ...]:
     """The metadata files of ``target``; none, where it is not there or has none.
 
     ``target`` is an installed tree (by this package or by the published script), the folder of one split, or
-    a metadata file itself.  Raises StorageError where it cannot be looked at.
+    a metadata file itself; ``wanted`` are the splits without which an answer would be wrong.  Raises
+    StorageError where it is none of that, cannot be looked at, or has images of a wanted split without their
+    metadata beside another split's.
     """
     with storing("read", target):
-        if target.is_file():
-            return (_file(target),)
-        if target.suffix == ".json":
+        if not _is_there(target):
+            if target.suffix != ".json":
+                return ()
             raise StorageError(
                 f"cannot read {target}: there is no such file", errno=errno.ENOENT, filename=str(target)
             )
-        of_splits = [target / split / FILE_NAME for split in SPLITS]
-        found = [path for path in of_splits if path.is_file()] or [target / FILE_NAME]
-        return tuple(_file(path) for path in found if path.is_file())
+        mode = target.stat().st_mode
+        if stat.S_ISREG(mode):
+            return (_file(target),)
+        if not stat.S_ISDIR(mode):
+            raise StorageError(
+                f"cannot read {target}: it is neither a folder nor a file",
+                errno=errno.EINVAL,
+                filename=str(target),
+            )
+        splits = splits_with_metadata(target, wanted)
+        found = [target / split / FILE_NAME for split in splits] or [target / FILE_NAME]
+        return tuple(_file(path) for path in found if splits or _is_there(path))
+
+
+def splits_with_metadata(root: Path, wanted: Collection[str] = SPLITS) -> list[str]:
+    """The splits whose metadata are in ``root``, sound or not: who reads them says what is wrong with them.
+
+    Links to nothing are among them: a disk that is not mounted must not make half of a dataset vanish from an
+    answer.  Raises StorageError where a split of ``wanted`` has images and no metadata, and another one has
+    some; OSError where that cannot be told.  Datasets without any such metadata have no splits.
+    """
+    found = [
+        split
+        for split in SPLITS
+        if _is_there(root / split / FILE_NAME) or (_is_there(root / split) and not _leads(root / split))
+    ]
+    for split in SPLITS:
+        if found and split in wanted and split not in found and _is_there(root / split / "images"):
+            from fdf256_fast.survey import no_metadata  # noqa: PLC0415 - hardly ever
+
+            raise no_metadata(root)
+    return found
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of that name.  Raises OSError where that cannot be told."""
+    return _found(path, os.lstat)
+
+
+def _leads(path: Path) -> bool:
+    """Whether a link leads to anything; whatever is no link does."""
+    return _found(path, os.stat)
+
+
+def _found(path: Path, look: Callable[[Path], os.stat_result]) -> bool:
+    try:
+        look(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _file(path: Path) -> MetadataFile:
-    folder = path.absolute().parent.name
+    # Only `..` needs the links looked at: a split may be a link to a folder of any name.
+    folder = (path.resolve() if ".." in path.parts else path.absolute()).parent.name
     return MetadataFile(path, folder if folder in SPLITS else "")
 
 
@@ -92,9 +153,9 @@ async def metadata_files(
 ) -> tuple[tuple[MetadataFile, ...], bool]:
     """The metadata files of ``target``, or the catalog's where it has none; and whether it is the latter.
 
-    Those of a catalog are fetched alone, into ``$XDG_CACHE_HOME/fdf256_fast/<catalog>``, once.  ``progress``
-    is called for when something has to be fetched.  Raises what :func:`~fdf256_fast.installation.install`
-    does.
+    Those of a catalog are fetched alone, once, into a folder of ``$XDG_CACHE_HOME/fdf256_fast``.
+    ``progress`` is called for when something has to be fetched.  Raises what
+    :func:`~fdf256_fast.installation.install` does.
     """
     from fdf256_fast.watch import in_thread  # noqa: PLC0415 - who has files needs no asyncio
 
@@ -120,8 +181,8 @@ async def _cached(
     catalog = published.catalog
     if not isinstance(catalog, Catalog):
         catalog = await in_thread(load_catalog, catalog)
-    folder = _cache_folder() / catalog.name
     archives = [archive for archive in catalog.archives if archive.role == "metadata"]
+    folder = _cache_folder() / _cache_name(catalog, archives)
     # Without its lock: others may search there at the same time.
     done = await in_thread(already_installed, Workspace.of(folder), archives, keep_archives=False)
     if done is not None and archives:
@@ -134,6 +195,20 @@ async def _cached(
     options = Options(mirrors=published.mirrors, metadata_only=True, limits=limits)
     await install_catalog(folder, catalog, options, receiver)
     return folder
+
+
+def _cache_name(catalog: Catalog, archives: Sequence[Archive]) -> str:
+    """A folder for whoever means the same metadata by the same name.
+
+    A digest tells whether what is there is what is wanted.  Where one is not known, only the addresses can
+    tell two catalogs of one name apart; mirrors, which have the same by definition, have no say.
+    """
+    if all(archive.digest for archive in archives):
+        return catalog.name
+    import hashlib  # noqa: PLC0415 - only here
+
+    addresses = "\n".join(url for archive in archives for url in (archive.name, *archive.urls))
+    return f"{catalog.name}-{hashlib.sha256(addresses.encode()).hexdigest()[:12]}"
 
 
 def _cache_folder() -> Path:
@@ -153,7 +228,7 @@ def license_name(url: str) -> str:
     """The catalog's name of the licence at ``url``, such as ``cc-by-nc-sa-2``; empty for another one.
 
     ``http`` and ``https``, with and without a slash at the end, ``deed.en`` or ``legalcode``, are all the
-    same.
+    same.  The core's ``stats.rs`` has the same rule, and ``tests/vectors/licences.tsv`` holds both to it.
     """
-    match = _LICENSE.fullmatch(url.strip())
+    match = _LICENSE.fullmatch(url.strip(" \t\r\n"))
     return f"cc-{match[1].lower()}-{match[2].removesuffix('.0')}" if match else ""

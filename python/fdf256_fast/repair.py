@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fdf256_fast.arguments import texts
 from fdf256_fast.catalog import Catalog, load_catalog
 from fdf256_fast.installation import Options, install_catalog
 from fdf256_fast.limits import Limits
@@ -29,7 +30,7 @@ async def repair(
     paths: Iterable[str],
     catalog: Catalog | None = None,
     *,
-    mirrors: Iterable[str] = (),
+    mirrors: str | Iterable[str] = (),
     limits: Limits | None = None,
     progress: Progress | None = None,
     session: ClientSession | None = None,
@@ -56,7 +57,7 @@ async def repair(
         TransferError, StorageError, LockedError, UsageError: as for ``install``.
     """
     found = catalog if catalog is not None else await in_thread(catalog_of, target)
-    options = Options(mirrors=tuple(mirrors), redo=frozenset(paths), limits=limits or Limits())
+    options = Options(mirrors=texts(mirrors), redo=frozenset(paths), limits=limits or Limits())
     return await install_catalog(target, found, options, progress or Progress(), session)
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast.arrays import BOUNDING_BOX, LANDMARKS, Array, damaged
-from fdf256_fast.durable import check_replaceable, replace_file
+from fdf256_fast.durable import check_replaceable
 from fdf256_fast.entries import FILE_NAME, Entries
 from fdf256_fast.errors import IntegrityError
 from fdf256_fast.images import StrPath, check_split, image_numbers, image_path
+from fdf256_fast.outputs import replace_output
 from fdf256_fast.selection import SPLITS
 
 if TYPE_CHECKING:
@@ -140,4 +141,4 @@ def write_index(root: StrPath, path: Path) -> None:
     lines.writerow(Row._fields)
     lines.writerows(index(root))
     check_replaceable(path)
-    replace_file(path, text.getvalue().encode())
+    replace_output(path, text.getvalue().encode())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fdf256_fast._core import Job, search_metadata
+from fdf256_fast.arguments import texts
 from fdf256_fast.blocking import blocking
 from fdf256_fast.cores import workers_of
 from fdf256_fast.durable import storage_error
@@ -30,6 +32,9 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 """What the system says of a file that is not there, or whose name none could have."""
 
 
+_SCHEME = re.compile("https?://", re.IGNORECASE)
+
+
 class Query(NamedTuple):
     """Who is looked for; an image is found that any of it fits.
 
@@ -41,8 +46,19 @@ class Query(NamedTuple):
     authors: tuple[str, ...] = ()
     photo_urls: tuple[str, ...] = ()
 
-    def check(self) -> None:
-        """Raises UsageError where nothing is looked for."""
+    @classmethod
+    def of(cls, users: Iterable[str], authors: Iterable[str], photo_urls: Iterable[str]) -> Query:
+        """What is typed or pasted: blanks around users and addresses, which have none, do not count.
+
+        Raises UsageError where nothing is looked for, or what could be nobody's.
+        """
+        query = cls(
+            tuple(user.strip() for user in users), tuple(authors), tuple(url.strip() for url in photo_urls)
+        )
+        query._check()
+        return query
+
+    def _check(self) -> None:
         everything = (*self.users, *self.authors, *self.photo_urls)
         if not everything:
             raise UsageError(
@@ -51,6 +67,18 @@ class Query(NamedTuple):
             )
         if not all(text.strip() for text in everything):
             raise UsageError("what is searched for must not be empty")
+        for url in self.photo_urls:
+            if not _SCHEME.sub("", url).strip("/"):
+                raise UsageError(
+                    f"{url} is the address of no photo",
+                    hint="Such as http://www.flickr.com/photos/12345678@N00/6202652740/",
+                )
+        for author in self.authors:
+            if not _is_text(author):
+                raise UsageError(
+                    f"the author {author!r} is not valid UTF-8, as every name in the metadata is",
+                    hint="Type it in a terminal that is set to UTF-8, or search by --user-nsid.",
+                )
 
     def __str__(self) -> str:
         parts = [f"user {user}" for user in self.users]
@@ -65,7 +93,7 @@ async def search_user_async(  # noqa: PLR0913 - the public call: each is a keywo
     author: str | Iterable[str] = (),
     photo_url: str | Iterable[str] = (),
     catalog: str | Path | Catalog = "fdf256",
-    mirrors: Iterable[str | os.PathLike[str]] = (),
+    mirrors: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
@@ -77,9 +105,9 @@ async def search_user_async(  # noqa: PLR0913 - the public call: each is a keywo
     Args:
         target: an installed tree, one that the published script made, or a metadata file.  Where it has no
             metadata, those of ``catalog`` are fetched alone, into the user's cache.
-        user_nsid: one Flickr user NSID, such as ``12345678@N00``, or several.
+        user_nsid: one Flickr user NSID, such as ``12345678@N00``, or several; blanks around it do not count.
         author: names as the metadata have them, in upper or lower case.
-        photo_url: addresses of photos on Flickr.
+        photo_url: addresses of photos on Flickr; blanks around them do not count.
         catalog: name of a built-in catalog, path of a catalog file, or a catalog.
         mirrors: base URLs or local folders that hold its archives, tried first.
         limits: threads, and what a download may take.
@@ -90,26 +118,21 @@ async def search_user_async(  # noqa: PLR0913 - the public call: each is a keywo
 
     Raises:
         MetadataError: a metadata file is damaged, or lacks the field that is asked for; with the byte offset.
-        StorageError: a file cannot be read.
-        UsageError: nothing is searched for, or a bad catalog.
+        StorageError: a file cannot be read, or images of a split are there and its metadata are not.
+        UsageError: nothing is searched for, or what could be nobody's; a bad catalog.
         TransferError: the metadata are not here, and cannot be fetched.
     """
     from fdf256_fast.limits import Limits  # noqa: PLC0415 - the command does without
     from fdf256_fast.progress import Progress  # noqa: PLC0415
 
-    query = Query(_texts(user_nsid), _texts(author), _texts(photo_url))
-    query.check()
-    published = Published(catalog, tuple(os.fspath(mirror) for mirror in mirrors))
+    query = Query.of(texts(user_nsid), texts(author), texts(photo_url))
+    published = Published(catalog, texts(mirrors))
     receiver = progress or Progress()
     return await search(Path(target), query, published, limits or Limits(), lambda: receiver)
 
 
 search_user = blocking(search_user_async, __name__, "search_user")
 """Like :func:`search_user_async`, but returns when it is done."""
-
-
-def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 async def search(
@@ -168,11 +191,19 @@ class Search:
             file.path,
             self._workers,
             users=_encoded(self._query.users),
-            # Half a surrogate pair is in nobody's name.
-            authors=[author.encode("utf-8", "replace").decode() for author in self._query.authors],
+            authors=self._query.authors,
             photo_urls=_encoded(self._query.photo_urls),
         )
         return entries, size, [Entry(*record) for record in records]
+
+
+def _is_text(text: str) -> bool:
+    """Whether no half of a surrogate pair is in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _encoded(texts: Sequence[str]) -> list[bytes]:

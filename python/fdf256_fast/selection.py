@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
-__all__ = ["SPLITS", "Ids", "Image", "Selection", "image_of", "split_of"]
+__all__ = ["SPLITS", "Ids", "Image", "Selection", "image_of", "plain_number", "split_of"]
 
 _IMAGE = re.compile(r"(train|val)/images/([^/]+)\.png")
 _ID = re.compile(r"(?:\./)?(?:(train|val)/(?:images/)?)?([^/\s]+?)(?:\.png)?")
@@ -35,7 +35,7 @@ class Image(NamedTuple):
 def image_of(path: str) -> Image | None:
     """The image that ``path`` (relative to the target) is, or None for another file."""
     match = _IMAGE.fullmatch(path)
-    return match and Image(match[1], _number(match[2]))
+    return match and Image(match[1], plain_number(match[2]))
 
 
 def split_of(path: str) -> str | None:
@@ -44,7 +44,8 @@ def split_of(path: str) -> str | None:
     return first if first in SPLITS else None
 
 
-def _number(text: str) -> str:
+def plain_number(text: str) -> str:
+    """``text`` without leading zeros, if it is a number; else as it is."""
     return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else text
 
 
@@ -73,7 +74,7 @@ class Ids:
                     f"{source}: line {number}: {text[:80]!r} is no image",
                     hint="One image a line, as 123, train/123 or train/images/123.png.",
                 )
-            wanted.add((match[1] or "", _number(match[2])))
+            wanted.add((match[1] or "", plain_number(match[2])))
         return cls(frozenset(wanted))
 
     @classmethod

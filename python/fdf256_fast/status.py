@@ -64,7 +64,11 @@ def _status_of(call: Callable[[], int], *, wants_json: bool) -> int:
         _drop_output()
         status = 1
     except OSError as error:
-        # Results that cannot be written: the disk behind standard output is full.
+        # Results that cannot be written: the disk behind standard output is full.  Or it is another file's,
+        # and whoever reads the results is still there.
+        if wants_json:
+            with contextlib.suppress(OSError, ValueError):
+                print_failure(str(error))
         _drop_output()
         complain(f"error: {error}")
         status = StorageError.exit_status

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fdf256_fast._core import Job, statistics
+from fdf256_fast.durable import storing
 from fdf256_fast.entries import FILE_NAME
 from fdf256_fast.forgotten import read_forgotten
 from fdf256_fast.images import StrPath, image_numbers, missing
-from fdf256_fast.record import Installed, read_record
+from fdf256_fast.metadata import splits_with_metadata
+from fdf256_fast.record import Installed, download_command, read_record
 from fdf256_fast.selection import SPLITS
 from fdf256_fast.workspace import Workspace
 
@@ -173,7 +175,8 @@ def info(target: StrPath) -> Survey:
     was installed, and no metadata of this kind, has no ``splits`` (other datasets).
 
     Raises:
-        StorageError: there is no dataset, or a file is missing or cannot be read.
+        StorageError: there is no dataset, a file is missing or cannot be read, or a split has images and no
+            metadata.
         MetadataError: ``fdf_metainfo.json`` is damaged, or lacks a licence or a box; with the byte offset.
         IntegrityError: an image has a name that is no number, or ``.fdf256/forgotten`` is damaged.
     """
@@ -186,7 +189,8 @@ def survey(target: StrPath, job: Job) -> Survey:
     workspace = Workspace.of(root)
     record = read_record(workspace)
     forgotten = read_forgotten(workspace)
-    names = [split for split in SPLITS if os.path.lexists(root / split / FILE_NAME)]
+    with storing("read", root):
+        names = splits_with_metadata(root)
     if not names and record is None:
         raise no_metadata(root)
     return Survey(
@@ -213,10 +217,11 @@ def _split(root: Path, name: str, job: Job) -> SplitSurvey:
 def no_metadata(root: Path) -> StorageError:
     """What to raise where the metadata are needed and not there."""
     for split in SPLITS:
-        if (root / split / "images").is_dir():
+        if os.path.lexists(root / split / "images") and not os.path.lexists(root / split / FILE_NAME):
             return missing(
                 root / split / FILE_NAME,
-                hint=f"Fetch the metadata alone: fdf256 download {root} --metadata-only",
+                hint=f"There are images of {split}. Fetch the metadata alone: "
+                f"{download_command(root)} --metadata-only",
             )
     return missing(root / SPLITS[0] / FILE_NAME, hint=f"Install the dataset first: fdf256 download {root}")
 

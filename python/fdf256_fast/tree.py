@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdf256_fast._core import Audit, Job
+from fdf256_fast.arguments import texts
 from fdf256_fast.auditing import Course, audited, check_folder, told
 from fdf256_fast.blocking import blocking
 from fdf256_fast.durable import storing
@@ -56,7 +57,7 @@ async def verify_async(
     quick: bool = False,
     repair: bool = False,
     catalog: Catalog | None = None,
-    mirrors: Iterable[str] = (),
+    mirrors: str | Iterable[str] = (),
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> Verification:
@@ -84,7 +85,7 @@ async def verify_async(
         IntegrityError, TransferError, LockedError: as for ``install``, where something is fetched.
     """
     checking = Checking(
-        quick, repairs=repair, catalog=catalog, mirrors=tuple(mirrors), limits=limits or Limits()
+        quick, repairs=repair, catalog=catalog, mirrors=texts(mirrors), limits=limits or Limits()
     )
     return await verify_tree(Path(target), checking, progress or Progress())
 

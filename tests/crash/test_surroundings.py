@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import zipfile
@@ -264,6 +265,50 @@ def test_a_demo_that_cannot_write_its_target_says_so(target: str, tmp_path: Path
     ended = run("demo", tmp_path / target, "--images", "4", "--json")
     assert ended.returncode == 5, ended.stderr
     assert target in json.loads(ended.stdout)["error"]
+
+
+def test_a_demo_without_room_says_which_file_also_as_json(tmp_path: Path) -> None:
+    own = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    ended = run("demo", "--images", "4", "--json", before="ulimit -f 20;", environment=own)
+    assert ended.returncode == 5, ended.stderr
+    assert str(tmp_path / "temporary") in json.loads(ended.stdout)["error"]
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_an_error_of_the_system_that_nobody_expected_is_told_as_json_too() -> None:
+    code = (
+        "import sys; from fdf256_fast.status import _status_of\n"
+        "def call(): raise OSError(28, 'No space left on device', 'some/file')\n"
+        "sys.exit(_status_of(call, wants_json=True))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 5
+    assert "some/file" in json.loads(ended.stdout)["error"]
+    assert "some/file" in ended.stderr
+
+
+@pytest.mark.parametrize("has_target", [False, True])
+def test_a_demo_that_is_cut_short_says_what_is_left(has_target: bool, tmp_path: Path) -> None:
+    temporary, target = tmp_path / "temporary", tmp_path / "target"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-m", "fdf256_fast", "demo", *([str(target)] if has_target else [])],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("Serving"):
+                process.send_signal(signal.SIGTERM)
+        told = process.stderr.read()
+    assert process.returncode == 130
+    left = f"What it had made so far is in {target}." if has_target else "Nothing of it is left."
+    assert f"Interrupted. The demo cannot be continued. {left}" in told
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_working_folder_that_is_gone_is_told(world: World, tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fdf256_fast import IntegrityError, Limits, UsageError, install
+from fdf256_fast import IntegrityError, Limits, UsageError, fetch, install, verify_async
 from fdf256_fast.catalog import parse_catalog
 from fdf256_fast.origin import Origin
 from tests.integration.oracles import (
@@ -24,8 +25,7 @@ from tests.integration.runs import Recorder, command
 from tests.servers import dead_port, python_server
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from fdf256_fast.synthetic import Compression
     from tests.integration.oracles import Published
@@ -61,6 +61,23 @@ async def test_a_relative_folder_is_a_mirror_too(
     monkeypatch.chdir(made.folder.parent)
     await install(tmp_path / "target", catalog=made.catalog(NOWHERE), mirrors=[made.folder.name])
     check_installed(tmp_path / "target", made.tree)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+async def test_one_mirror_need_not_be_in_a_list(
+    kind: Callable[[Path], str | Path], published: Publish, tmp_path: Path
+) -> None:
+    made, target = published["mixed"], tmp_path / "target"
+    catalog = made.catalog(NOWHERE)
+    await install(target, catalog=catalog, mirrors=kind(made.folder))
+    image = next(target.glob("val/images/*.png"))
+    image.unlink()
+    checked = await verify_async(target, repair=True, catalog=catalog, mirrors=str(made.folder))
+    assert checked.ok
+    check_installed(target, made.tree)
+    url = made.dataset.archives["metainfo"].as_uri()
+    await fetch((tmp_path / "none.zip").as_uri(), tmp_path / "m.zip", mirrors=url)
+    assert (tmp_path / "m.zip").read_bytes() == made.dataset.archives["metainfo"].read_bytes()
 
 
 async def test_the_command_installs_from_a_folder_without_a_network(

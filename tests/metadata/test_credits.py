@@ -221,7 +221,7 @@ def test_any_text_stays_text_in_html(title: str, author: str, url: str) -> None:
     cells = Cells(made("html", [credit(title, author, f"http://x/{url}")]))
     assert cells.tags == TAGS
     (row,) = (row for row in cells.rows if row)
-    assert " ".join(row[1].split()) == (cleaned(title) or ("" if title else "untitled"))
+    assert " ".join(row[1].split()) == (cleaned(title) if title.strip() else "untitled")
     assert len(cells.links) == 2
 
 
@@ -238,8 +238,16 @@ def test_any_text_stays_in_its_cell_in_markdown(title: str, author: str, url: st
 @given(TEXT, TEXT, TEXT)
 def test_any_text_stays_text_in_bibtex(title: str, author: str, url: str) -> None:
     (fields,) = read_bibtex(made("bibtex", [credit(title, author, url)]))
-    assert cleaned(from_latex(fields["author"])[1:-1]) == cleaned(author or "1@N00")
-    assert cleaned(from_latex(fields["title"])[1:-1]) == cleaned(title or "untitled")
+    assert cleaned(from_latex(fields["author"])[1:-1]) == cleaned(author if author.strip() else "1@N00")
+    assert cleaned(from_latex(fields["title"])[1:-1]) == cleaned(title if title.strip() else "untitled")
+
+
+@pytest.mark.parametrize("form", ["html", "md", "bibtex"])
+def test_blanks_are_neither_title_nor_author(form: str) -> None:
+    for blanks in (" ", "\t\n", "\N{NO-BREAK SPACE}"):
+        text = made(form, [credit(blanks, blanks, "http://x/")])
+        assert "untitled" in text
+        assert "1@N00" in text.replace("\\", "")
 
 
 def test_only_web_addresses_become_links() -> None:
@@ -290,6 +298,44 @@ async def test_split_licence_and_ids_choose(tree: Tree, tmp_path: Path) -> None:
     assert (report.images, report.entries) == (1, 69)
 
 
+async def test_ids_are_numbers_however_they_are_written_and_those_without_credit_are_named(
+    tree: Tree, tmp_path: Path
+) -> None:
+    path = tree.root / "train/fdf_metainfo.json"
+    path.write_bytes(path.read_bytes().replace(b'"3":', b'"0003":', 1))
+    (tree.root / "train/images/3.png").rename(tree.root / "train/images/0003.png")
+    ids = tmp_path / "ids.txt"
+    ids.write_text("train/03\ntrain/77777\n99999\nval/4\n")
+    result = await command("credits", tree.root, "--ids", ids)
+    assert [row["path"] for row in read_csv(result.stdout)] == ["train/images/0003.png", "val/images/4.png"]
+    assert "2 of the listed images are not among those credited: 99999, train/77777" in result.stderr
+    report = (await command("credits", tree.root, "--ids", ids, "-o", tmp_path / "c", "--json")).report
+    assert report["absent"] == ["99999", "train/77777"]
+
+
+async def test_a_split_that_cannot_be_told_is_a_usage_error(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = tmp_path / "one"
+    (tree.root / "val").rename(one)
+    for target in (one, one / "fdf_metainfo.json"):
+        result = await command("credits", target, "--split", "val")
+        assert (result.status, result.stdout) == (2, "")
+        assert "cannot be told" in result.stderr
+    # What the path leads to tells, and not how it is written.
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/link").symlink_to(tree.root / "train/images")
+    monkeypatch.chdir(tree.root / "train/images")
+    for target in (Path(".."), tmp_path / "elsewhere/link/.."):
+        found = await paths(target, "--split", "train")
+        assert found == [path for path in entries_of(tree) if path.startswith("train/")]
+
+
+def test_a_sample_is_refused(tree: Tree) -> None:
+    with pytest.raises(UsageError, match="no sample"):
+        fdf.write_credits(tree.root, io.BytesIO(), selection=Selection(sample=2))
+
+
 async def test_an_unknown_licence_is_a_usage_error(tree: Tree) -> None:
     result = await command("credits", tree.root, "--license", "cc-by-3")
     assert result.status == 2
@@ -319,6 +365,8 @@ async def test_a_file_is_replaced_as_a_whole_and_counted(tree: Tree, tmp_path: P
         "images": 69,
         "entries": 69,
         "licenses": licenses,
+        "without_metadata": 0,
+        "absent": [],
     }
     with out.open(newline="") as text:
         assert len(read_csv(text.read())) == 69
@@ -352,6 +400,42 @@ async def test_errors_are_named(tree: Tree, tmp_path: Path) -> None:
         result = await command("credits", tree.root, "-o", out)
         assert result.status == 5, result.stderr
         assert str(out) in result.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train/fdf_metainfo.json",
+        "val/landmarks.npy",
+        "train/images/0.png",
+        "val/images/new.csv",
+        ".fdf256/SHA256SUMS",
+        "link",
+        "second",
+    ],
+)
+async def test_no_file_of_the_dataset_is_written_over(name: str, tree: Tree) -> None:
+    metadata = tree.root / "train/fdf_metainfo.json"
+    (tree.root / "link").symlink_to(metadata)
+    (tree.root / "second").hardlink_to(metadata)
+    (tree.root / "val/landmarks.npy").touch()
+    for target in (tree.root, metadata) if name[0] in "tls" else (tree.root,):
+        result = await command("credits", target, "-o", tree.root / name)
+        assert (result.status, result.stdout) == (2, "")
+        assert "belongs to the dataset" in result.stderr
+    assert metadata.read_bytes() == tree.texts["train"]
+
+
+async def test_files_beside_the_output_stay(tree: Tree, tmp_path: Path) -> None:
+    names = ["c.csv.new", f".c.csv.{os.getpid()}.new"]
+    for name in names:
+        (tmp_path / name).write_text("somebody's")
+    await fdf.write_credits_async(tree.root, tmp_path / "c.csv")
+    long = tmp_path / ("x" * 251 + ".csv")
+    await fdf.write_credits_async(tree.root, long)
+    assert long.read_bytes() == (tmp_path / "c.csv").read_bytes()
+    assert all((tmp_path / name).read_text() == "somebody's" for name in names)
+    assert {path.name for path in tmp_path.iterdir()} == {*names, long.name, "c.csv", "data"}
 
 
 def test_a_reader_that_has_gone_is_no_reason_to_complain(tmp_path: Path) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 import pytest
 
 import fdf256_fast as fdf
+from fdf256_fast.calls import Interrupted
 from fdf256_fast.errors import MetadataError, StorageError, UsageError
 from fdf256_fast.metadata import license_name
+from fdf256_fast.quick import understood
 from fdf256_fast.search_results import REMOVAL
 from fdf256_fast.selection import Ids, image_of
 from tests.integration.runs import command
@@ -20,7 +27,6 @@ from tests.metadata.files import NSID, Tree, loaded, published_way, tree_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from blockbuster import BlockBuster
 
@@ -175,6 +181,35 @@ async def test_bad_arguments_end_with_status_2(tree: Tree) -> None:
         await fdf.search_user_async(tree.root)
 
 
+async def test_blanks_around_a_user_or_an_address_do_not_count(tree: Tree) -> None:
+    address = loaded(tree.texts["train"])["11"]["photo_url"]
+    for option, value, wanted in (
+        ("--user-nsid", f"\t{NSID} \n", tree.paths_of(NSID)),
+        ("--photo-url", f" {address} ", ["train/images/11.png"]),
+    ):
+        result = await command("search-user", tree.root, option, value, "--plain")
+        assert result.stdout.splitlines() == wanted
+    found = await fdf.search_user_async(tree.root, f" {NSID}", photo_url=f"{address}\n")
+    assert {image.path for image in found.images} == {*tree.paths_of(NSID), "train/images/11.png"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--photo-url", "http://"),
+        ("--photo-url", " HTTPS:// "),
+        ("--photo-url", "//"),
+        ("--author", "a\udcff"),
+    ],
+)
+async def test_what_could_be_nobodys_is_refused(arguments: tuple[str, str], tree: Tree) -> None:
+    # The file has an author that a replaced letter would match, and a photo without an address.
+    path = tree.root / "val/fdf_metainfo.json"
+    path.write_text('{"1": {"author": "a?", "photo_url": ""}}')
+    result = await command("search-user", path, *arguments)
+    assert (result.status, result.stdout) == (2, ""), result.stderr
+
+
 async def test_a_file_that_is_not_there_is_no_reason_to_fetch(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no such file"):
         await fdf.search_user_async(tmp_path / "fdf_metainfo.json", NSID)
@@ -231,6 +266,46 @@ async def test_a_relative_cache_folder_does_not_count(
     assert not os.path.lexists(tmp_path / "cache")
 
 
+async def test_two_catalogs_of_one_name_have_a_cache_each_where_no_digest_tells_them_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    answers = []
+    for number in (1, 2, 1):
+        served = tmp_path / f"served{number}"
+        served.mkdir(exist_ok=True)
+        with zipfile.ZipFile(served / "metainfo.zip", "w") as archive:
+            archive.writestr("train/fdf_metainfo.json", f'{{"{number}": {{"user_nsid": "{NSID}"}}}}')
+        catalog = tmp_path / f"catalog{number}.toml"
+        url = (served / "metainfo.zip").as_uri()
+        archives = f'[[archive]]\nname = "metainfo"\nrole = "metadata"\nurl = "{url}"\n'
+        catalog.write_text(f'name = "mine"\ntitle = "Mine"\n{archives}')
+        # By whichever mirror it came, it is the same.
+        found = await fdf.search_user_async(
+            tmp_path / "none", NSID, catalog=catalog, mirrors=str(served) if number == 1 else ()
+        )
+        answers.append([image.number for image in found.images])
+    assert answers == [["1"], ["2"], ["1"]]
+    assert len(list((tmp_path / "cache/fdf256_fast").iterdir())) == 2
+    shutil.rmtree(tmp_path / "served1")
+    again = await fdf.search_user_async(tmp_path / "none", NSID, catalog=tmp_path / "catalog1.toml")
+    assert [image.number for image in again.images] == ["1"]
+
+
+def test_a_search_that_is_ended_says_that_it_changed_nothing(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr("fdf256_fast.local.in_foreground", ended)
+    call = understood(["search-user", str(tree.root), "--user-nsid", NSID])
+    assert call is not None
+    with pytest.raises(Interrupted) as caught:
+        call()
+    assert caught.value.words == "A search changes nothing."
+
+
 async def test_quiet_prints_what_is_found_and_its_help_says_so(tmp_path: Path) -> None:
     tree = tree_at(tmp_path / "data")
     arguments = ["search-user", str(tree.root), "--user-nsid", NSID]
@@ -247,19 +322,25 @@ async def test_quiet_prints_what_is_found_and_its_help_says_so(tmp_path: Path) -
 # ---- licences --------------------------------------------------------------------------------------------
 
 
+VECTORS = Path(__file__).parent.parent / "vectors" / "licences.tsv"
+
+
 @pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("http://creativecommons.org/licenses/by/2.0/", "cc-by-2"),
-        ("https://creativecommons.org/licenses/by-sa/2.0", "cc-by-sa-2"),
-        ("https://www.creativecommons.org/licenses/by-nc/2.0/deed.en", "cc-by-nc-2"),
-        ("//creativecommons.org/licenses/BY-NC-SA/2.0/legalcode", "cc-by-nc-sa-2"),
-        ("https://creativecommons.org/licenses/by/2.0?lang=no", "cc-by-2"),
-        ("https://creativecommons.org/licenses/by/2.5/", "cc-by-2.5"),
-        ("https://creativecommons.org/licenses/by/2.0x/", ""),
-        ("https://example.org/creativecommons.org/licenses/by/2.0/", ""),
-        ("", ""),
-    ],
+    "line", [line for line in VECTORS.read_text("utf-8").splitlines() if not line.startswith("#")]
 )
-def test_licences_have_the_names_of_the_catalog(url: str, name: str) -> None:
+def test_licences_have_the_names_of_the_catalog(line: str) -> None:
+    name, _, url = line.partition("\t")
     assert license_name(url) == name
+
+
+@pytest.mark.parametrize("name", ["José", "Ångström", "Đặng"])
+async def test_an_author_is_found_however_the_accents_are_written(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "fdf_metainfo.json"
+    forms = [normalize(form, name) for form in ("NFC", "NFD")]
+    path.write_text(json.dumps({number: {"author": author} for number, author in enumerate(forms)}))
+    for written in (*forms, *(form.upper() for form in forms)):
+        found = await fdf.search_user_async(path, author=written)
+        assert [image.number for image in found.images] == ["0", "1"]
+    # Another letter is another name, and one that nobody sees is one too.
+    for written in (name.encode("ascii", "ignore").decode(), f"{name}\u3164", "\u3164"):
+        assert not (await fdf.search_user_async(path, author=written)).images

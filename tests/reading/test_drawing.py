@@ -243,3 +243,16 @@ def test_a_picture_that_cannot_be_written_is_an_error_of_the_disk(small: Path, t
 )
 def test_licences_are_called_as_creative_commons_does(url: str, name: str) -> None:
     assert short_license(url) == name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_metadata_of_no_image_are_drawn_as_well(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/fdf_metainfo.json").write_text("{}")
+    assert fdf.plot(tmp_path, tmp_path / f"x.{kind}").published.images == 0
+    assert (tmp_path / f"x.{kind}").stat().st_size > 1000
+
+
+def test_the_dataset_is_not_drawn_over(tree: Path) -> None:
+    with pytest.raises(UsageError, match="belongs to the dataset"):
+        fdf.plot(tree, tree / "val/images/drawn.svg")

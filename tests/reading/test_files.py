@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import fdf256_fast as fdf
 from fdf256_fast._core import Job, entry_offsets, statistics
 from fdf256_fast.arrays import BOUNDING_BOX, LANDMARKS, Array
 from fdf256_fast.dataset import read_image
+from fdf256_fast.entries import Entries
 from fdf256_fast.errors import IntegrityError, MetadataError, StorageError
 from tests.reading.trees import boxes, entry, landmarks, png
 
@@ -265,3 +267,32 @@ def test_a_cancelled_job_ends_a_pass_over_the_metadata(tmp_path: Path) -> None:
         entry_offsets(job, path)
     with pytest.raises(asyncio.CancelledError):
         statistics(job, path, [], [], [])
+
+
+def test_an_entry_that_is_more_than_python_takes_is_refused_by_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "fdf_metainfo.json"
+    deep, long = "[" * 990 + "]" * 990, "9" * 5000
+    path.write_text(f'{{"1": {{"x": {deep}}}, "2": {{"x": {long}}}, "3": {{"x": 1}}}}')
+    entries = Entries.of(path)
+
+    def nested(levels: int) -> None:
+        # As far down as a caller may be.
+        if levels:
+            nested(levels - 1)
+        else:
+            entries.read(0)
+
+    with pytest.raises(MetadataError) as caught:
+        nested(400)
+    assert caught.value.offset == entries.starts[0]
+    with pytest.raises(MetadataError, match="4300 digits"):
+        entries.read(1)
+    assert entries.read(2) == {"x": 1}
+
+
+@pytest.mark.parametrize("name", ["landmarks.npy", "bounding_box.npy"])
+def test_a_pipe_in_place_of_an_array_is_no_array(name: str, small: Path) -> None:
+    (small / "train" / name).unlink()
+    os.mkfifo(small / "train" / name)
+    with pytest.raises(IntegrityError, match=r"is no array"):
+        fdf.index(small)

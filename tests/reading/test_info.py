@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +198,76 @@ def test_images_without_their_metadata_file_are_told_how_to_get_it(small: Path) 
     (small / "train" / "fdf_metainfo.json").unlink()
     with pytest.raises(StorageError, match="--metadata-only"):
         fdf.info(small)
+
+
+async def test_options_of_a_plot_that_is_not_drawn_are_refused(
+    small: Path,
+) -> None:
+    for options in (("--faces", "3"), ("--seed", "1")):
+        result = await command("info", small, *options)
+        assert (result.status, "--plot" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--index", "--plot"])
+async def test_no_other_file_is_lost_for_what_is_written(option: str, small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "x.svg.new").write_text("somebody's")
+    result = await command("info", small, option, out / "x.svg")
+    assert result.status == 0, result.stderr
+    assert {path.name for path in out.iterdir()} == {"x.svg", "x.svg.new"}
+    assert (out / "x.svg.new").read_text() == "somebody's"
+
+
+async def test_neither_the_dataset_nor_one_file_twice_is_written(small: Path) -> None:
+    metadata = small / "train/fdf_metainfo.json"
+    before = metadata.read_bytes()
+    (small / "faces.svg").symlink_to(small / "train/bounding_box.npy")
+    outputs = {
+        "--index": ("train/fdf_metainfo.json", "train/landmarks.npy", "train/images/new.csv"),
+        "--plot": ("faces.svg", "train/images/0.png"),
+    }
+    for option, names in outputs.items():
+        for name in names:
+            result = await command("info", small, option, small / name)
+            assert (result.status, "belongs to the dataset" in result.stderr) == (2, True)
+    result = await command("info", small, "--index", small / "s.svg", "--plot", small / "train/../s.svg")
+    assert (result.status, "one file" in result.stderr) == (2, True)
+    assert metadata.read_bytes() == before
+    assert not (small / "s.svg").exists()
+
+
+@pytest.mark.parametrize("keys", [("7", "07"), ("07", "007")])
+def test_an_image_with_two_entries_is_refused_and_not_counted_twice(
+    keys: tuple[str, str], tmp_path: Path
+) -> None:
+    images = tmp_path / "train/images"
+    images.mkdir(parents=True)
+    (images / "7.png").touch()
+    metadata = tmp_path / "train/fdf_metainfo.json"
+    metadata.write_text(json.dumps({key: entry(7) for key in keys}))
+    with pytest.raises(MetadataError, match="image 7 is there twice"):
+        fdf.info(tmp_path)
+
+
+def test_a_box_without_length_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    box = [-1e308, 0, 1e308, 1]
+    text = json.dumps({"1": entry(1, original_bounding_box=box)})
+    (tmp_path / "train/fdf_metainfo.json").write_text(text)
+    with pytest.raises(MetadataError, match="a box with sides") as caught:
+        fdf.info(tmp_path)
+    assert caught.value.offset == text.index("[-1e")
+
+
+@pytest.mark.parametrize("arguments", [("info",), ("credits",), ("search-user", "--user-nsid", "1@N00")])
+async def test_a_pipe_in_place_of_the_metadata_keeps_nobody(arguments: tuple[str, ...], small: Path) -> None:
+    metadata = small / "train/fdf_metainfo.json"
+    metadata.unlink()
+    os.mkfifo(metadata)
+    result = await command(*arguments, small)
+    assert result.status == 5
+    assert str(metadata) in "".join(result.stderr.split())
 
 
 # ---- damaged metadata ------------------------------------------------------------------------------

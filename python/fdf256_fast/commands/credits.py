@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdf256_fast.options import PATH, Common, option, print_json, run, screen, workers
+from fdf256_fast.options import PATH, Common, Interrupted, option, print_json, run, screen, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fdf256_fast.credits import CreditsReport
 
 
 @click.command()
@@ -48,7 +54,10 @@ def credits(target: Path, output: Path | None, is_all: bool, **arguments: Any) -
     selection = Selection(
         splits=frozenset(splits), licenses=_known(licenses), ids=Ids.read(ids) if ids else None
     )
-    report = run(write_wanted(target, output, Wanted(selection, form, is_all), common.limits))
+    try:
+        report = run(write_wanted(target, output, Wanted(selection, form, is_all), common.limits))
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        raise Interrupted(_cut_off(output)) from error
     if common.as_json:
         print_json(report.as_json())
     elif not common.quiet:
@@ -57,6 +66,23 @@ def credits(target: Path, output: Path | None, is_all: bool, **arguments: Any) -
         if not report.images:
             words += " No image fits; see --all, --split, --license and --ids."
         click.echo(words, err=output is None)
+        for line in _omitted(report):
+            click.echo(line, err=True)
+
+
+def _omitted(report: CreditsReport) -> Iterable[str]:
+    """Who is not credited, though somebody may think so."""
+    if report.without_metadata:
+        yield f"{report.without_metadata:,} images that are there have no metadata, and so no credit."
+    if report.absent:
+        some = ", ".join(report.absent[:5]) + (", …" if len(report.absent) > 5 else "")
+        yield f"{len(report.absent):,} of the listed images are not among those credited: {some}"
+
+
+def _cut_off(output: Path | None) -> str:
+    if output is None or (output.exists() and not output.is_file()):
+        return "What was written is not all of it."
+    return f"{output} is replaced as a whole or not at all."
 
 
 def _known(licenses: tuple[str, ...]) -> frozenset[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdf256_fast.options import PATH, Common, limits, option, run
+from fdf256_fast.options import PATH, Common, Interrupted, limits, option, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,5 +23,9 @@ def demo(target: Path | None, images: int, **arguments: Any) -> None:
 
     common = Common(arguments)
     show = (lambda _: None) if common.as_json or common.quiet else click.echo
-    report = run(run_demo(target, images, common.limits, common.progress, show))
+    try:
+        report = run(run_demo(target, images, common.limits, common.progress, show))
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        left = f"What it had made so far is in {target}" if target is not None else "Nothing of it is left"
+        raise Interrupted(f"The demo cannot be continued. {left}.") from error
     common.show(report, verb="Installed")

@@ -46,6 +46,8 @@ def info(
     Example: fdf256 info data/fdf256 --plot fdf256.html --faces 40
     """
     common = Common(arguments)
+    if plot is None:
+        _refuse_idle("faces", "seed")
     try:
         found = run(_look(target, plot, faces, seed, index))
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
@@ -61,11 +63,30 @@ def info(
             print_text(f"Written: {path}")
 
 
+def _refuse_idle(*names: str) -> None:
+    """Refuse options of --plot that are typed; in the environment they may be meant for other calls."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} is about what --plot draws: give --plot FILE as well")
+
+
+def _check_outputs(target: Path, outputs: Sequence[Path]) -> None:
+    from fdf256_fast.errors import UsageError
+    from fdf256_fast.outputs import check_output, is_one_file, split_metadata
+
+    for path in outputs:
+        check_output(path, target, split_metadata(target))
+    if len(outputs) == 2 and is_one_file(*outputs):
+        raise UsageError("--plot and --index name one file", hint="Each needs a file of its own.")
+
+
 async def _look(target: Path, plot: Path | None, faces: int, seed: int, index: Path | None) -> Survey:
     from fdf256_fast._core import Job
     from fdf256_fast.survey import survey
     from fdf256_fast.watch import in_job, in_thread
 
+    await in_thread(_check_outputs, target, [path for path in (plot, index) if path is not None])
     if plot is not None:
         from fdf256_fast.drawing import check_drawing
 

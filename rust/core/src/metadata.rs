@@ -14,10 +14,12 @@ mod entry;
 mod pass;
 mod walk;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
 use crate::job::Job;
@@ -135,7 +137,13 @@ pub(crate) struct Source {
 
 impl Source {
     fn open(path: &Path) -> Result<Self> {
-        let opened = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+        // A pipe in its place must not keep the thread until somebody writes into it.
+        let without_waiting = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(without_waiting)
+            .open(path)
+            .and_then(|file| file.metadata().map(|metadata| (file, metadata)));
         let (file, metadata) = opened.map_err(|error| Error::storage("read", path, &error))?;
         if !metadata.is_file() {
             let kind = if metadata.is_dir() { rustix::io::Errno::ISDIR } else { rustix::io::Errno::INVAL };

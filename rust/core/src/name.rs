@@ -146,9 +146,16 @@ pub fn folded(path: &str) -> Cow<'_, str> {
     }
     let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
     let shown: String = path.chars().filter(|&character| !ignorable.contains(character)).collect();
+    caseless(&shown).into()
+}
+
+/// What two texts have in common that differ in upper and lower case, or in how an accent is written: Unicode's
+/// canonical caseless match (D145).
+#[must_use]
+pub fn caseless(text: &str) -> String {
     let canonical = DecomposingNormalizerBorrowed::new_nfd();
-    let caseless = CaseMapper::new().fold_string(&canonical.normalize(&shown)).into_owned();
-    canonical.normalize(&caseless).into_owned().into()
+    let folded = CaseMapper::new().fold_string(&canonical.normalize(text)).into_owned();
+    canonical.normalize(&folded).into_owned()
 }
 
 #[cfg(test)]

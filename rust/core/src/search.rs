@@ -4,11 +4,10 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use icu_casemap::CaseMapper;
-
 use crate::error::Result;
 use crate::job::Job;
 use crate::metadata::{self, Entry, Flaw, Reader, Scanned, Visitor};
+use crate::name::caseless;
 
 /// What is read of each entry.
 const FIELDS: &[&str] = &["photo_title", "author", "user_nsid", "license", "license_url", "photo_url"];
@@ -53,21 +52,21 @@ fn shown<'a>(entry: &Entry<'a>, number: usize) -> Cow<'a, [u8]> {
 #[derive(Debug, Default)]
 pub struct Query {
     users: Vec<Vec<u8>>,
-    /// Case-folded.
+    /// As `caseless` gives them.
     authors: Vec<String>,
     /// Without scheme and closing slashes.
     photo_urls: Vec<Vec<u8>>,
 }
 
 impl Query {
-    /// Users are their NSIDs, as they are written; authors match in upper and lower case, by Unicode's full
-    /// case folding; addresses match with `http` and `https`, with and without a slash at their end.
+    /// Users are their NSIDs, as they are written; authors match in upper and lower case and however their
+    /// accents are written, by Unicode's canonical caseless match; addresses match with `http` and `https`, with and without a slash at their end.
     ///
     /// All texts as in [`Record`].
     pub fn new(users: Vec<Vec<u8>>, authors: &[String], photo_urls: &[Vec<u8>]) -> Self {
         Self {
             users,
-            authors: authors.iter().map(|author| fold(author)).collect(),
+            authors: authors.iter().map(|author| caseless(author)).collect(),
             photo_urls: photo_urls.iter().map(|url| bare(url).to_vec()).collect(),
         }
     }
@@ -108,12 +107,8 @@ impl Query {
             return self.authors.iter().any(|wanted| wanted.as_bytes().eq_ignore_ascii_case(author));
         }
         // Half a surrogate pair is in nobody's name.
-        str::from_utf8(author).is_ok_and(|author| self.authors.contains(&fold(author)))
+        str::from_utf8(author).is_ok_and(|author| self.authors.contains(&caseless(author)))
     }
-}
-
-fn fold(text: &str) -> String {
-    CaseMapper::new().fold_string(text).into_owned()
 }
 
 /// An address without its scheme, and without slashes at its end.

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::job::Job;
 use crate::metadata::{self, Entry, Flaw, Value, Visitor};
-use crate::offsets;
+use crate::offsets::{self, Offsets};
 
 const FIELDS: &[&str] =
     &["license_url", "original_bounding_box", "date_captured", "date_taken", "date_uploaded"];
@@ -15,6 +15,8 @@ const LICENSE_URL: usize = 0;
 const BOX: usize = 1;
 const DATES_TAKEN: [usize; 2] = [2, 3];
 const DATE_UPLOADED: usize = 4;
+
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Some images, counted.  Year 0 stands for dates that are not known.
 #[derive(Debug, Default)]
@@ -73,10 +75,14 @@ impl Tally {
 ///
 /// # Errors
 /// As [`metadata::scan`]; also where an entry has no licence or no box, or something of another kind in
-/// their place or in a date's.
+/// their place or in a date's, or where two keys are the same number.
 pub fn statistics(path: &Path, present: &[u64], workers: usize, job: &Job) -> Result<(Tally, Tally)> {
-    let fresh = || Counter { present, all: Tally::default(), here: Tally::default() };
-    let Counter { mut all, mut here, .. } = metadata::scan(path, workers, job, fresh)?.visitor;
+    let fresh = || Counter { present, all: Tally::default(), here: Tally::default(), has_zeros: false };
+    let Counter { mut all, mut here, has_zeros, .. } = metadata::scan(path, workers, job, fresh)?.visitor;
+    if has_zeros {
+        // An image that is there as 7 and as 07 would be counted twice; who finds the entries refuses that.
+        Offsets::find(path, workers, job)?;
+    }
     for tally in [&mut all, &mut here] {
         job.check()?;
         tally.sizes.sort_unstable_by(f64::total_cmp);
@@ -88,6 +94,8 @@ struct Counter<'a> {
     present: &'a [u64],
     all: Tally,
     here: Tally,
+    /// Whether a key has zeros in front, so that there may be a second one of the same number.
+    has_zeros: bool,
 }
 
 impl Visitor for Counter<'_> {
@@ -95,6 +103,8 @@ impl Visitor for Counter<'_> {
 
     fn entry(&mut self, entry: &Entry<'_>) -> std::result::Result<(), Flaw> {
         let number = offsets::number(entry)?;
+        let key = entry.key().decode();
+        self.has_zeros |= key.len() > 1 && key.starts_with(b"0");
         let url = entry.required(LICENSE_URL, FIELDS[LICENSE_URL])?;
         let url = url.text().ok_or_else(|| flaw(url, "an address in quotes"))?.decode();
         let license = license_name(&String::from_utf8_lossy(&url));
@@ -122,6 +132,7 @@ impl Visitor for Counter<'_> {
     fn merge(&mut self, later: Self) {
         self.all.merge(later.all);
         self.here.merge(later.here);
+        self.has_zeros |= later.has_zeros;
     }
 }
 
@@ -132,20 +143,31 @@ fn flaw(value: Value<'_>, wanted: &str) -> Flaw {
 
 /// `cc-by-nc-2` for `http://creativecommons.org/licenses/by-nc/2.0/`; other addresses as they are.
 fn license_name(url: &str) -> String {
-    let mut parts = url.split_once("creativecommons.org/licenses/").map_or("", |parts| parts.1).split('/');
-    match (parts.next(), parts.next()) {
-        (Some(kind), Some(version)) if !kind.is_empty() && !version.is_empty() => {
-            format!("cc-{kind}-{}", version.trim_end_matches(".0"))
-        }
-        _ => url.to_owned(),
-    }
+    catalog_name(url).unwrap_or_else(|| url.to_owned())
+}
+
+/// By the same rule as `license_name` of metadata.py: `tests/vectors/licences.tsv` holds both to it.
+fn catalog_name(url: &str) -> Option<String> {
+    let url = url.trim_matches(BLANKS).to_ascii_lowercase();
+    let rest = ["https:", "http:"].into_iter().find_map(|scheme| url.strip_prefix(scheme)).unwrap_or(&url);
+    let rest = rest.strip_prefix("//")?;
+    let rest = rest.strip_prefix("www.").unwrap_or(rest);
+    let (kind, rest) = rest.strip_prefix("creativecommons.org/licenses/")?.split_once('/')?;
+    let version = rest.split(['/', '?', '#']).next()?;
+    let (major, minor) = version.split_once('.')?;
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (kind.split('-').all(is_word) && is_number(major) && is_number(minor))
+        .then(|| format!("cc-{kind}-{}", version.strip_suffix(".0").unwrap_or(version)))
 }
 
 /// Of a box x0, y0, x1, y1.
 fn longer_side(value: Value<'_>) -> std::result::Result<f64, Flaw> {
     let [x0, y0, x1, y1]: [f64; 4] =
         serde_json::from_slice(value.raw()).map_err(|_| flaw(value, "a list of four numbers"))?;
-    Ok((x1 - x0).max(y1 - y0))
+    let side = (x1 - x0).max(y1 - y0);
+    // Differences of sides must be numbers as well, for the quantiles.
+    if side.abs() < f64::MAX / 2.0 { Ok(side) } else { Err(flaw(value, "a box with sides of some length")) }
 }
 
 /// Of a date such as `2010-01-16 21:47:59.0`; 0 where there is none, or no year in it.
@@ -162,15 +184,45 @@ mod tests {
 
     #[test]
     fn a_licence_has_the_name_that_the_catalog_gives_its_archive() {
-        for (url, name) in [
-            ("http://creativecommons.org/licenses/by/2.0/", "cc-by-2"),
-            ("https://creativecommons.org/licenses/by-nc-sa/2.0/", "cc-by-nc-sa-2"),
-            ("http://creativecommons.org/licenses/by-sa/2.5/deed.en", "cc-by-sa-2.5"),
-            ("http://creativecommons.org/licenses/by", "http://creativecommons.org/licenses/by"),
-            ("https://example.org/all-rights", "https://example.org/all-rights"),
-            ("", ""),
-        ] {
-            assert_eq!(license_name(url), name);
+        let vectors = include_str!("../../../tests/vectors/licences.tsv");
+        for line in vectors.lines().filter(|line| !line.starts_with('#')) {
+            let (name, url) = line.split_once('\t').unwrap();
+            assert_eq!(license_name(url), if name.is_empty() { url } else { name }, "{url:?}");
+        }
+        assert!(vectors.lines().count() > 20);
+    }
+
+    #[test]
+    fn a_box_whose_side_is_no_length_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metadata");
+        let look = |values: &str| {
+            let entry = format!(r#"{{"license_url": "", "original_bounding_box": {values}}}"#);
+            std::fs::write(&path, format!(r#"{{"1": {entry}, "2": {entry}}}"#)).unwrap();
+            statistics(&path, &[], 1, &Job::default())
+        };
+        for values in ["[-1e308, 0, 1e308, 1]", "[0, -1e308, 0, 1e308]", "[0, 0, 1e309, 1]", "[0, 0, NaN, 1]"]
+        {
+            let error = look(values).unwrap_err();
+            assert!(error.to_string().contains("is expected"), "{values}: {error}");
+        }
+        let (all, _) = look("[0, 0, 8e307, 1]").unwrap();
+        assert_eq!(all.quantile(0.5), Some(8e307));
+    }
+
+    #[test]
+    fn an_image_with_two_keys_is_refused_and_one_with_zeros_in_front_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metadata");
+        let look = |keys: &[&str]| {
+            let entry = r#"{"license_url": "", "original_bounding_box": [0, 0, 1, 1]}"#;
+            let entries: Vec<_> = keys.iter().map(|key| format!("{key:?}: {entry}")).collect();
+            std::fs::write(&path, format!("{{{}}}", entries.join(","))).unwrap();
+            statistics(&path, &[7], 1, &Job::default()).map(|(all, here)| (all.images, here.images))
+        };
+        assert_eq!(look(&["007", "0"]).unwrap(), (2, 1));
+        for keys in [["7", "07"], ["07", "7"], ["00", "0"]] {
+            assert!(look(&keys).unwrap_err().to_string().contains("twice"), "{keys:?}");
         }
     }
 
