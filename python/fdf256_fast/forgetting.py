@@ -21,7 +21,7 @@ from fdf256_fast.blocking import blocking
 from fdf256_fast.durable import replace_file, storing, sync_folder
 from fdf256_fast.errors import StorageError, UsageError
 from fdf256_fast.forgotten import is_forgotten, plain_path, read_forgotten, write_forgotten
-from fdf256_fast.record import read_record, write_archives
+from fdf256_fast.record import read_record, rescue_next_manifest, write_archives
 from fdf256_fast.selection import SPLITS, Ids
 from fdf256_fast.sizes import read_sizes, write_sizes
 from fdf256_fast.watch import in_thread
@@ -223,6 +223,8 @@ def _forget(workspace: Workspace, wanted: frozenset[str], *, is_dry: bool = Fals
     every = before | wanted
     if not is_dry and every != before:
         write_forgotten(workspace, every)
+    if not is_dry:
+        rescue_next_manifest(workspace)
     work = _Removal(workspace, every, is_dry=is_dry)
     with storing("remove images in", workspace.target):
         work.clear()

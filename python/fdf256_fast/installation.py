@@ -509,6 +509,9 @@ class Run:
     def _write_manifest(self) -> None:
         workspace = self._workspace
         parts = [part for run in self.runs if (part := run.manifest_part) is not None]
+        with storing("remove", workspace.manifest_draft):
+            # Of an earlier version's run: from now on it is out of date.
+            workspace.manifest_draft.unlink(missing_ok=True)
         write_manifest(workspace.next_manifest, parts)
         for run in self.runs:
             if isinstance(run, InOrderRun):

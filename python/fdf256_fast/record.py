@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from fdf256_fast.durable import replace_file, storing
-from fdf256_fast.forgotten import read_forgotten
+from fdf256_fast.forgotten import is_forgotten, read_forgotten
 from fdf256_fast.report import ArchiveReport, Report
 from fdf256_fast.workspace import Workspace
 
@@ -33,7 +33,9 @@ __all__ = [
     "count_lines",
     "download_command",
     "missing_file",
+    "names_in",
     "read_record",
+    "rescue_next_manifest",
     "write_archives",
     "write_record",
 ]
@@ -96,6 +98,35 @@ def add_old_lines(workspace: Workspace) -> None:
             fresh = {line[66:] for line in lines}
         with workspace.manifest.open("rb") as old, workspace.next_manifest.open("ab") as out:
             out.writelines(line for line in old if LINE.fullmatch(line) and line[66:] not in fresh)
+
+
+def rescue_next_manifest(workspace: Workspace) -> None:
+    """Give the next manifest of an earlier version, which called it ``SHA256SUMS.new``, its present name.
+
+    Before anything replaces the manifest: that would write over it.  What somebody who was killed left of a
+    new manifest is no harm: it is passed over if it names less than the present one, and else says the same.
+    Raises StorageError, IntegrityError where the list of forgotten images is damaged.
+    """
+    draft = workspace.manifest_draft
+    with storing("read", draft):
+        if workspace.next_manifest.exists() or not draft.is_file():
+            return
+        with draft.open("rb") as lines:
+            if not all(map(LINE.fullmatch, lines)):
+                return
+        if workspace.manifest.exists():
+            forgotten = read_forgotten(workspace)
+            lost = names_in(workspace.manifest) - names_in(draft)
+            if not all(is_forgotten(os.fsdecode(name), forgotten) for name in lost):
+                return
+    with storing("rename", draft):
+        draft.replace(workspace.next_manifest)
+
+
+def names_in(manifest: Path) -> frozenset[bytes]:
+    """The paths that a manifest names; lines that are none are passed over.  Raises OSError."""
+    with manifest.open("rb") as lines:
+        return frozenset(match[1] for line in lines if (match := LINE.fullmatch(line)))
 
 
 def count_lines(manifest: Path) -> int:
