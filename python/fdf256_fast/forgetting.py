@@ -20,7 +20,13 @@ from fdf256_fast.auditing import check_folder
 from fdf256_fast.blocking import blocking
 from fdf256_fast.durable import replace_file, storing, sync_folder
 from fdf256_fast.errors import StorageError, UsageError
-from fdf256_fast.forgotten import is_forgotten, plain_path, read_forgotten, write_forgotten
+from fdf256_fast.forgotten import (
+    is_forgotten,
+    list_digest,
+    plain_path,
+    read_forgotten,
+    write_forgotten,
+)
 from fdf256_fast.record import read_record, rescue_next_manifest, write_archives
 from fdf256_fast.selection import SPLITS, Ids
 from fdf256_fast.sizes import read_sizes, write_sizes
@@ -221,11 +227,14 @@ def _forget(workspace: Workspace, wanted: frozenset[str], *, is_dry: bool = Fals
             hint="Give --user-nsid NSID or --ids FILE.",
         )
     every = before | wanted
-    if not is_dry and every != before:
-        write_forgotten(workspace, every)
     if not is_dry:
         rescue_next_manifest(workspace)
-    work = _Removal(workspace, every, is_dry=is_dry)
+        if before and every != before:
+            # Of a call that was killed: else its lines would count among those that go now.
+            _Removal(workspace, before, is_new=False).rewrite()
+        if every != before:
+            write_forgotten(workspace, every)
+    work = _Removal(workspace, every, is_dry=is_dry, is_new=every != before)
     with storing("remove images in", workspace.target):
         work.clear()
     work.rewrite_next()
@@ -252,11 +261,12 @@ def _archives(workspace: Workspace) -> Iterator[str]:
 
 @dataclass(slots=True)
 class _Removal:
-    """Files and lines of ``paths`` that go."""
+    """Files and lines of ``paths`` that go; ``is_new`` if this call has just put any of them on the list."""
 
     workspace: Workspace
     paths: frozenset[str]
     is_dry: bool = False
+    is_new: bool = False
     removed: list[Removed] = field(default_factory=list)
 
     def rewrite_next(self) -> None:
@@ -332,6 +342,8 @@ class _Removal:
         kept = [line for line in lines if not self._goes(line[66:])]
         if self.is_dry:
             return len(kept)
+        # The record first: it alone knows how many lines there have to be, and so whether others are gone.
+        self._rewrite_record(len(lines) - len(kept))
         if len(kept) < len(lines):
             sizes = read_sizes(workspace, before)
             after = b"".join(kept)
@@ -340,14 +352,25 @@ class _Removal:
                 each = sizes.splitlines(keepends=True)
                 rest = b"".join(line for line in each if not self._goes(line.partition(b"  ")[2]))
                 write_sizes(workspace, after, rest)
-        record = read_record(workspace)
-        if record is not None:
-            # Fewer than the record knows: somebody let images in again, which the next download has to see.
-            known = max(record.forgotten, len(self.paths))
-            if (record.files, record.forgotten) != (len(kept), known):
-                write_archives(workspace, replace(record, files=len(kept), forgotten=known))
         sync_folder(workspace.home)
         return len(kept)
+
+    def _rewrite_record(self, gone: int) -> None:
+        """Let the record count so many lines less, unless it does already.  Raises StorageError."""
+        record = read_record(self.workspace)
+        if record is None or record.knows(self.paths):
+            return
+        if not self.is_new:
+            # Somebody edited the list, or was killed: images may have been let in again, and the next
+            # download has to see.
+            record = record.doubted()
+        listed = list_digest(self.paths)
+        files = max(0, record.files - gone)
+        write_archives(
+            self.workspace, replace(record, files=files, forgotten=len(self.paths), forgotten_list=listed)
+        )
+        # No power cut may leave the manifest without these lines to a record that counts them.
+        sync_folder(self.workspace.home)
 
     def _goes(self, path: bytes) -> bool:
         # Few of a manifest's lines are looked at twice: 250,000 of them take 0.1 seconds.

@@ -98,6 +98,8 @@ class InOrderRun(ArchiveRun, InOrder):
         self._company = company
         self._without: set[str] = set()
         self._is_installed = False
+        # Whether lines of it may be missing in the manifest; its list has them all.
+        self._is_doubtful = False
         self.is_wanted = True
         """Whether anything of it is to be done, or was done; known after ``prepare``."""
 
@@ -171,20 +173,25 @@ class InOrderRun(ArchiveRun, InOrder):
 
     def append_sums(self, manifest: Path) -> None:
         """Add its files to the manifest, and keep the list of them.  Raises StorageError."""
-        if self._is_installed:
-            return
+        installed = self._company.installed
+        listing = installed.listing(self.archive.name) if installed is not None else None
+        if not self._is_installed:
+            self._append_sums(manifest, self._records, self._without)
+            if listing is not None:
+                with storing("write", listing):
+                    listing.parent.mkdir(exist_ok=True)
+                    with self._records.open("rb") as records, replacing(listing) as fresh:
+                        shutil.copyfileobj(records, fresh)
+        elif self._is_doubtful and listing is not None:
+            self._append_sums(manifest, listing, self._among(read_paths(listing)))
+
+    def _append_sums(self, manifest: Path, records: Path, without: set[str]) -> None:
         try:
-            append_sums(manifest, self._records, self._without)
+            append_sums(manifest, records, without)
         except ValueError as error:
             raise IntegrityError(
                 f"{self.archive.name}: {error}", hint="Run the same command again."
             ) from error
-        if self._company.installed is not None:
-            listing = self._company.installed.listing(self.archive.name)
-            with storing("write", listing):
-                listing.parent.mkdir(exist_ok=True)
-                with self._records.open("rb") as records, replacing(listing) as fresh:
-                    shutil.copyfileobj(records, fresh)
 
     # ---- what is there -----------------------------------------------------------------------------
 
@@ -215,7 +222,11 @@ class InOrderRun(ArchiveRun, InOrder):
         """Whether all of it is in the target, as the record and the sizes of its files tell."""
         installed, record = self._company.installed, self._company.record
         known = record.archives.get(self.archive.name) if record is not None else None
-        is_this = known is not None and known.is_whole and known.digest == str(self.archive.digest or "")
+        is_this = (
+            known is not None
+            and (known.is_whole or "" in known.doubtful)
+            and known.digest == str(self.archive.digest or "")
+        )
         if not is_this or installed is None or known is None or self._company.redo is not None:
             return False
         kept = self._shared.workspace.archives / self.archive.file_name
@@ -229,7 +240,7 @@ class InOrderRun(ArchiveRun, InOrder):
         entry = self._entry
         entry.total, entry.members, entry.source = known.bytes, known.members, known.url
         entry.verified, entry.digest, entry.state = known.verified, known.digest, None
-        self._resumed, self._is_installed = known.bytes, True
+        self._resumed, self._is_installed, self._is_doubtful = known.bytes, True, bool(known.doubtful)
         return True
 
     def _among(self, paths: Iterable[str]) -> set[str]:

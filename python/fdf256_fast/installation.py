@@ -30,6 +30,7 @@ from fdf256_fast.publish import check_way
 from fdf256_fast.record import (
     add_old_lines,
     already_installed,
+    doubt_record,
     read_record,
 )
 from fdf256_fast.report import Report
@@ -187,6 +188,12 @@ async def install_catalog(
             if removed:
                 progress.message(f"{len(removed)} forgotten images were there and are removed")
             journal = await finished_journal(workspace, progress)
+            lost = await in_thread(doubt_record, workspace)
+            if lost:
+                progress.message(
+                    f"{workspace.manifest} has lost {lost} lines: what they were about is looked for in the "
+                    "archives"
+                )
             await in_thread(drop_strangers, workspace, journal, catalog)
             done = None
             if options.redo is None:

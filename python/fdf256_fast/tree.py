@@ -16,7 +16,7 @@ from fdf256_fast.errors import Error, TransferError, UsageError
 from fdf256_fast.forgotten import is_forgotten, read_forgotten
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import Progress
-from fdf256_fast.record import download_command, read_record
+from fdf256_fast.record import Record, download_command, read_record
 from fdf256_fast.sizes import read_sizes, write_sizes
 from fdf256_fast.sums import BadLine
 from fdf256_fast.verification import Damaged, Verification
@@ -139,6 +139,7 @@ class _Look:
         self._progress = progress
         self._job = Job()
         self._has_sizes = False
+        self._record: Record | None = None
 
     async def run(self) -> Verification:
         checking, target = self._checking, self._workspace.target
@@ -156,6 +157,8 @@ class _Look:
         return found
 
     def _prepare(self, forgotten: frozenset[str]) -> tuple[Audit, int | None]:
+        # Now, and not when all is read: a download, or a call of forget, may replace both meanwhile.
+        self._record = read_record(self._workspace)
         leave_out = sorted(forgotten)
         if forgotten:
             # Names with leading zeros are recorded without.
@@ -189,18 +192,23 @@ class _Look:
             tuple(BadLine(*problem) for problem in audit.problems),
             audit.problem_count,
             is_strict=self._checking.is_strict,
-            fault=self._fault(len(forgotten)),
+            fault=self._fault(forgotten),
         )
 
-    def _fault(self, forgotten: int) -> str:
+    def _fault(self, forgotten: frozenset[str]) -> str:
         """Lines that are gone are named by nothing but their number.
 
-        A call of ``forget`` that was killed may have taken lines out of it that the record still counts.
+        A call of ``forget`` that was killed may have left lines in it that the record does not count any
+        more, or does still.
         """
-        lines = len(self._manifest.splitlines())
-        record = read_record(self._workspace)
-        if record is not None and record.files != lines and record.forgotten == forgotten:
-            return f"the manifest has {lines:,} lines, and {record.files:,} files were installed"
+        lines, record = self._manifest.splitlines(), self._record
+        if record is not None:
+            there = len(lines)
+            if forgotten and record.knows(forgotten):
+                there -= sum(is_forgotten(os.fsdecode(line[66:]), forgotten) for line in lines)
+            if record.files != there or record.lost:
+                expected = record.files + record.lost
+                return f"the manifest has {there:,} lines, and {expected:,} files were installed"
         return "" if lines else "the manifest is empty"
 
     async def _write_sizes(self, audit: Audit) -> None:
