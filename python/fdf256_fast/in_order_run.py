@@ -161,15 +161,33 @@ class InOrderRun(ArchiveRun, InOrder):
         return super().report._replace(members=members)
 
     def set_aside(self) -> None:
-        """Drop what is to stay out of the target from what is about to be published.  Raises StorageError."""
+        """Drop what is to stay out of the target from what is about to be published.
+
+        Raises StorageError, and IntegrityError where a repair would put other files in the place of those
+        that were installed.
+        """
         if self._is_installed:
             return
         self._without = self._among(read_paths(self._records))
+        if self._company.redo is not None:
+            self._check_unchanged()
         for path in self._without:
             staged = self._shared.workspace.staging(self.key) / path
             with storing("remove", staged):
                 staged.unlink(missing_ok=True)
         self._entry.members = (self._entry.members or 0) - len(self._without)
+
+    def _check_unchanged(self) -> None:
+        installed = self._company.installed
+        before = read_sums(installed.listing(self.archive.name)) if installed is not None else {}
+        now = read_sums(self._records)
+        for path, digest in before.items():
+            if now.get(path) != digest and path not in self._among([path]):
+                raise IntegrityError(
+                    f"{self.archive.name}: {path} in it is another file than the one that was installed",
+                    hint="It is another version of the archive; nothing was replaced by it. Give the catalog "
+                    "that this was installed by, or download into another folder.",
+                )
 
     def append_sums(self, manifest: Path) -> None:
         """Add its files to the manifest, and keep the list of them.  Raises StorageError."""
@@ -367,10 +385,20 @@ def read_paths(listing: Path) -> list[str]:
 
     Nothing is proven by them.  Raises StorageError.
     """
+    return list(read_sums(listing))
+
+
+def read_sums(listing: Path) -> dict[str, str]:
+    """The same with the SHA-256 of each."""
     with storing("read", listing):
         try:
             data = listing.read_bytes()
         except FileNotFoundError:
-            return []
+            return {}
     fields = (line.split(b" ", 3) for line in data.splitlines())
-    return [os.fsdecode(found[3]) for found in fields if len(found) == 4 and found[1] != b"-"]
+    return {os.fsdecode(found[3]): found[1].decode("ascii", "replace") for found in fields if is_file(found)}
+
+
+def is_file(fields: list[bytes]) -> bool:
+    """Whether the fields of a line in such a list are of a file."""
+    return len(fields) == 4 and fields[1] != b"-"

@@ -374,7 +374,8 @@ class Run:
             vouches = before is not None and not is_other
             trees[archive.name] = Tree(
                 target,
-                installed.manifest if vouches else None,
+                # What is to be repaired must become what it was, whoever vouches for it.
+                installed.manifest if vouches or options.redo is not None else None,
                 before.verified if before is not None and vouches else "",
                 options.redo or frozenset(),
                 forgotten,

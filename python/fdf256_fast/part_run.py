@@ -63,9 +63,10 @@ def archive_of(key: str) -> str:
 class Tree:
     """What is known of the target before the run.
 
-    ``manifest`` is None where it does not vouch for this archive; ``verified`` is how the archive's files in
-    it were verified, empty if they are not known.  Files in ``damaged`` do not count as there.  ``forgotten``
-    are never wanted.  With ``is_dry`` files are not read.
+    ``manifest`` is None where it does not vouch for this archive (but for a repair, which has to make what it
+    says); ``verified`` is how the archive's files in it were verified, empty where it does not vouch for
+    them.  Files in ``damaged`` do not count as there.  ``forgotten`` are never wanted.  With ``is_dry`` files
+    are not read.
     """
 
     target: Path
@@ -327,7 +328,8 @@ class PartRun(ArchiveRun):
             spans=join([(start, min(end, here)) for start, end in extents if start < here]),
             bytes=sum(end - start for start, end in directory.extents(files)),
             missing_bytes=sum(end - start for start, end in extents),
-            members=len(had | wanted),
+            # Of files that nobody vouches for, as a repair may find them, it is not known whose they are.
+            members=len(had | wanted if self._tree.verified else wanted.union(adopted)),
             images=frozenset(image for index in files if (image := image_of(names[index]))),
             staged=frozenset(names[index] for index in rest),
             has_records=not set(broken).isdisjoint(missing),
