@@ -58,9 +58,7 @@ def _take_up_publishing(workspace: Workspace, journal: Journal) -> str:
     if not _names_all(workspace, journal.publishing):
         return "The manifest of what was to be published is gone: what is missing is fetched again."
     publish(workspace, journal.publishing)
-    if workspace.next_manifest.exists():
-        with storing("finish", workspace.manifest):
-            workspace.next_manifest.replace(workspace.manifest)
+    _replace_manifest(workspace)
     with storing("read", workspace.manifest):
         missing = missing_file(workspace)
     if missing is not None:
@@ -113,13 +111,8 @@ def finish_publishing(workspace: Workspace, journal: Journal) -> int:
     what an earlier call wanted of an archive and this one does not.
     """
     publish(workspace, journal.publishing)
-    with storing("finish", workspace.target):
-        if workspace.next_manifest.exists():
-            workspace.next_manifest.replace(workspace.manifest)
+    _replace_manifest(workspace)
     files = count_lines(workspace.manifest)
-    with contextlib.suppress(StorageError):
-        # Nobody needs them but a quick look, which does without.
-        record_sizes(workspace, Job())
     entries = {archive_of(key): journal.entries[key] for key in journal.publishing}
     write_record(workspace, entries, files, journal.catalog)
     # What the journal knows must not go before the renames are sure to stay.
@@ -133,6 +126,16 @@ def finish_publishing(workspace: Workspace, journal: Journal) -> int:
         else:
             workspace.clean()
     return files
+
+
+def _replace_manifest(workspace: Workspace) -> None:
+    with storing("finish", workspace.target):
+        if not workspace.next_manifest.exists():
+            return
+        with contextlib.suppress(StorageError):
+            # Nobody needs them but a quick look, which does without.
+            record_sizes(workspace, Job())
+        workspace.next_manifest.replace(workspace.manifest)
 
 
 def _drop_published(workspace: Workspace, journal: Journal, key: str) -> None:
