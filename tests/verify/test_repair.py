@@ -11,7 +11,7 @@ import fdf256_fast as fdf
 from fdf256_fast.errors import IntegrityError, UsageError
 from fdf256_fast.origin import Origin
 from tests.extract.archives import MEMBERS, tar_of
-from tests.integration.oracles import bytes_of, check_manifest, same_tree, unzipped
+from tests.integration.oracles import bytes_of, check_manifest, same_tree, unzipped, write_zip
 from tests.integration.runs import Recorder, command
 from tests.siblings.sites import Site
 from tests.verify.sets import IMAGES, lines_of, make_set
@@ -184,3 +184,22 @@ async def test_nor_does_it_one_of_a_tar(tmp_path: Path) -> None:
     assert (lines_of(target), (target / path).read_bytes()) == (manifest, b"damaged")
     assert (await fdf.verify_async(target, repair=True, catalog=catalog)).ok
     assert (target / path).read_bytes() == MEMBERS[path]
+
+
+@pytest.mark.parametrize("others", [{}, {"b.zip": b""}], ids=["tar alone", "with a zip"])
+async def test_a_tree_without_a_manifest_is_not_called_sound_for_archives_that_tell_nothing(
+    others: dict[str, bytes], tmp_path: Path
+) -> None:
+    target, site = tmp_path / "target", Site(tmp_path / "served")
+    site.put("im.tar", tar_of(MEMBERS))
+    for name in others:
+        site.put(name, write_zip(tmp_path / name, {"val/images/9.png": b"9"}).read_bytes())
+    (target / "train/images").mkdir(parents=True)
+    (target / "train/images/1.png").write_bytes(b"garbage")
+    catalog = site.catalog(site.folder.as_uri())
+    with pytest.raises(UsageError, match=r"im\.tar does not say what lies where") as caught:
+        await fdf.verify_async(target, catalog=catalog)
+    assert "fdf256 download" in (caught.value.hint or "")
+    await fdf.install(target, catalog=catalog)
+    assert (target / "train/images/1.png").read_bytes() == MEMBERS["train/images/1.png"]
+    assert (await fdf.verify_async(target)).ok
