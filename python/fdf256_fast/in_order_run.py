@@ -179,8 +179,8 @@ class InOrderRun(ArchiveRun, InOrder):
 
     def _check_unchanged(self) -> None:
         installed = self._company.installed
-        before = read_sums(installed.listing(self.archive.name)) if installed is not None else {}
-        now = read_sums(self._records)
+        before = read_listing(installed.listing(self.archive.name)) if installed is not None else {}
+        now = read_listing(self._records)
         for path, digest in before.items():
             if now.get(path) != digest and path not in self._among([path]):
                 raise IntegrityError(
@@ -385,10 +385,10 @@ def read_paths(listing: Path) -> list[str]:
 
     Nothing is proven by them.  Raises StorageError.
     """
-    return list(read_sums(listing))
+    return list(read_listing(listing))
 
 
-def read_sums(listing: Path) -> dict[str, str]:
+def read_listing(listing: Path) -> dict[str, str]:
     """The same with the SHA-256 of each."""
     with storing("read", listing):
         try:
