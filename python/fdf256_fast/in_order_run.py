@@ -7,8 +7,6 @@ the whole is right.
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ from fdf256_fast.durable import replacing, storing
 from fdf256_fast.errors import Error, IntegrityError, MemberError, UsageError
 from fdf256_fast.forgotten import is_forgotten
 from fdf256_fast.in_order import InOrder
+from fdf256_fast.listings import NO_DIGEST, read_listing, read_paths, without_digests
 from fdf256_fast.space import Need, used_bytes
 from fdf256_fast.watch import in_job, in_thread
 from fdf256_fast.workspace import file_size
@@ -182,7 +181,7 @@ class InOrderRun(ArchiveRun, InOrder):
         before = read_listing(installed.listing(self.archive.name)) if installed is not None else {}
         now = read_listing(self._records)
         for path, digest in before.items():
-            if now.get(path) != digest and path not in self._among([path]):
+            if digest not in {NO_DIGEST, now.get(path)}:
                 raise IntegrityError(
                     f"{self.archive.name}: {path} in it is another file than the one that was installed",
                     hint="It is another version of the archive; nothing was replaced by it. Give the catalog "
@@ -199,7 +198,7 @@ class InOrderRun(ArchiveRun, InOrder):
                 with storing("write", listing):
                     listing.parent.mkdir(exist_ok=True)
                     with self._records.open("rb") as records, replacing(listing) as fresh:
-                        shutil.copyfileobj(records, fresh)
+                        fresh.writelines(without_digests(records, self._without.__contains__))
         elif self._is_doubtful and listing is not None:
             self._append_sums(manifest, listing, self._among(read_paths(listing)))
 
@@ -378,27 +377,3 @@ class InOrderRun(ArchiveRun, InOrder):
         if isinstance(error, MemberError):
             error.hint = f"It came from {self.sources.best().name}; nothing was published."
         return explained
-
-
-def read_paths(listing: Path) -> list[str]:
-    """The paths in a list of unpacked files, folders aside; none where there is no list.
-
-    Nothing is proven by them.  Raises StorageError.
-    """
-    return list(read_listing(listing))
-
-
-def read_listing(listing: Path) -> dict[str, str]:
-    """The same with the SHA-256 of each."""
-    with storing("read", listing):
-        try:
-            data = listing.read_bytes()
-        except FileNotFoundError:
-            return {}
-    fields = (line.split(b" ", 3) for line in data.splitlines())
-    return {os.fsdecode(found[3]): found[1].decode("ascii", "replace") for found in fields if is_file(found)}
-
-
-def is_file(fields: list[bytes]) -> bool:
-    """Whether the fields of a line in such a list are of a file."""
-    return len(fields) == 4 and fields[1] != b"-"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fdf256_fast as fdf
+from tests.extract.archives import MEMBERS, tar_of
 from tests.integration.oracles import check_manifest, tree_of
+from tests.siblings.sites import Site
 from tests.verify.sets import SET, make_set
 
 if TYPE_CHECKING:
@@ -92,3 +95,78 @@ async def test_nothing_is_published_that_the_manifest_does_not_name(
     check_manifest(target)
     await fdf.install(target, catalog=catalog)
     check_all_but(target)
+
+
+async def test_images_of_calls_that_were_killed_go_wherever_they_wait(tmp_path: Path) -> None:
+    catalog, target = make_set(tmp_path / "m"), tmp_path / "target"
+    await fdf.install(target, catalog=catalog)
+    home = target / ".fdf256"
+    one, other = "train/images/3.png", "train/images/4.png"
+    waiting = [home / "extract/staging", home / "fetch/a.zip/staging/a.zip", home / "fetch/b/staging/b~part"]
+    for folder in waiting:
+        for path in (one, other):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(SET[path])
+    kept = [home / "fetch/a.zip" / name for name in ("archives/a.zip", "spool/a.zip.archive")]
+    for path_of_archive in kept:
+        path_of_archive.parent.mkdir()
+        path_of_archive.write_bytes(b"zip")
+    done = await fdf.forget_async(target, ["train/3"], dry_run=True)
+    assert len(done.removed) == 4
+    assert (waiting[0] / one).exists()
+    done = await fdf.forget_async(target, ["train/3"])
+    assert len(done.removed) == 4
+    assert set(done.archives) == set(map(str, kept))
+    assert list(target.rglob("3.png")) == [target / "val/images/3.png"]
+    assert not (home / "extract").exists()
+    assert (waiting[1] / other).exists()
+
+
+async def test_a_folder_that_is_a_link_holds_nothing_of_ours(tmp_path: Path) -> None:
+    catalog, target = make_set(tmp_path / "m"), tmp_path / "target"
+    await fdf.install(target, catalog=catalog)
+    elsewhere = tmp_path / "elsewhere/staging/train/images"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "3.png").write_bytes(b"somebody's")
+    (target / ".fdf256/extract").symlink_to(tmp_path / "elsewhere")
+    (target / ".fdf256/fetch").mkdir()
+    (target / ".fdf256/fetch/x").symlink_to(tmp_path / "elsewhere")
+    await fdf.forget_async(target, ["train/3"])
+    assert (elsewhere / "3.png").exists()
+
+
+async def test_an_image_that_only_waited_to_be_published_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    staged = target / ".fdf256/staging/a/train/images/0003.png"
+    staged.parent.mkdir(parents=True)
+    staged.write_bytes(b"3")
+    done = await fdf.forget_async(target, ["train/3", "train/4"])
+    assert [one.bytes for one in done.removed] == [1]
+    assert done.absent == ("train/images/4.png",)
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+async def test_nothing_is_kept_of_an_image_that_came_in_a_tar_but_its_path(
+    is_installed: bool, tmp_path: Path
+) -> None:
+    site, target, path = Site(tmp_path / "served"), tmp_path / "target", "train/images/3.png"
+    site.put("a.tar", tar_of(MEMBERS))
+    catalog = site.catalog(site.folder.as_uri())
+    target.mkdir()
+    if is_installed:
+        await fdf.install(target, catalog=catalog)
+    await fdf.forget_async(target, ["train/3"])
+    await fdf.install(target, catalog=catalog)
+    listing = (target / ".fdf256/listings/a.tar").read_bytes()
+    digest = hashlib.sha256(MEMBERS[path]).hexdigest().encode()
+    assert (digest in listing, path.encode() in listing) == (False, True)
+    assert hashlib.sha256(MEMBERS["train/images/4.png"]).hexdigest().encode() in listing
+    assert (await fdf.install(target, catalog=catalog)).already_installed
+    check_manifest(target)
+    (target / "val/landmarks.npy").unlink()
+    assert (await fdf.verify_async(target, repair=True, catalog=catalog)).ok
+    (target / ".fdf256/forgotten").unlink()
+    await fdf.install(target, catalog=catalog)
+    assert (target / path).read_bytes() == MEMBERS[path]
+    assert (await fdf.verify_async(target)).ok
+    check_manifest(target)
