@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,16 +30,24 @@ class Interrupted(Exception):
 
 def say(text: str) -> None:
     """A line on standard output."""
-    if sys.stdout is not None:  # closed, where Python was started without one
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+    _write(sys.stdout, text)
 
 
 def complain(text: str) -> None:
     """A line on standard error."""
-    if sys.stderr is not None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+    _write(sys.stderr, text)
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed, where Python was started without one
+        return
+    try:
+        stream.write(f"{text}\n")
+    except UnicodeEncodeError:
+        # A name of a file may be any bytes, and a stream may be strict.
+        encoding = stream.encoding or "ascii"
+        stream.write(f"{text.encode(encoding, 'backslashreplace').decode(encoding)}\n")
+    stream.flush()
 
 
 def print_json(result: object) -> None:

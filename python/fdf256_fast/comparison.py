@@ -9,18 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fdf256_fast.errors import UsageError
 from fdf256_fast.installation import Options, Run
 from fdf256_fast.journal import Journal
 from fdf256_fast.part_run import PartRun, Tree
-from fdf256_fast.record import download_command
 from fdf256_fast.watch import all_of, in_thread
 from fdf256_fast.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from fdf256_fast.catalog import Archive, Catalog
+    from fdf256_fast.catalog import Catalog
     from fdf256_fast.client import ClientSession
     from fdf256_fast.progress import ArchiveProgress, Progress
     from fdf256_fast.report import Report
@@ -52,10 +48,9 @@ async def compare(
     """Compare ``target`` with what the archives of ``catalog`` would unpack to; nothing in it is changed.
 
     Only the ends of the archives are fetched, and every file that is in one of them is read.  Raises what
-    ``install`` does; UsageError where an archive does not tell what is in it.
+    ``install`` does.
     """
     archives = tuple(archive for archive in catalog.archives if options.wants(archive))
-    await in_thread(_check_directories, target, catalog, archives)
     with_folder = await in_thread(
         lambda: tempfile.TemporaryDirectory(prefix="fdf256-", ignore_cleanup_errors=True)
     )
@@ -66,18 +61,6 @@ async def compare(
         return await run.compare(session)
     finally:
         await in_thread(with_folder.cleanup)
-
-
-def _check_directories(target: Path, catalog: Catalog, archives: Iterable[Archive]) -> None:
-    """Refuse to call a tree sound of which only a part can be looked at."""
-    silent = [archive.file_name for archive in archives if archive.kind != "zip"]
-    if silent:
-        raise UsageError(
-            f"{target} has no manifest, and {silent[0]} does not say what lies where in it"
-            + (f" (nor do {len(silent) - 1} others)" if silent[1:] else ""),
-            hint=f"Run {download_command(target, catalog)}: it fetches what the zips do not vouch for, and "
-            "writes the manifest.",
-        )
 
 
 class _Comparing(Run):

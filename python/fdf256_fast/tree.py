@@ -289,6 +289,14 @@ async def verify_unlisted(target: Path, checking: Checking, progress: Progress) 
             hint=f"Run {download} to install the dataset there, or to finish what was begun.",
         )
     catalog = checking.catalog if checking.catalog is not None else await in_thread(catalog_of, target)
+    silent = [archive.file_name for archive in catalog.archives if archive.kind != "zip"]
+    if silent:
+        # What cannot be looked at must not be called sound for the rest of it.
+        raise UsageError(
+            f"{target} has no manifest, and {silent[0]} does not say what lies where in it"
+            + (f", as little as {len(silent) - 1} others" if silent[1:] else ""),
+            hint=f"Run {download}: it fetches what no zip vouches for, and writes the manifest.",
+        )
     options = Options(mirrors=checking.mirrors, limits=checking.limits)
     try:
         comparison = await compare(target, catalog, options, progress)

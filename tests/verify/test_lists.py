@@ -215,6 +215,25 @@ status.run(sys.argv[1:])
 """The command, which says when it waits for a list: until then it is Python that is interrupted."""
 
 
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict", "utf-8:surrogateescape"])
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_a_folder_may_be_called_what_no_text_is(is_sound: bool, encoding: str, tmp_path: Path) -> None:
+    folder = tmp_path / "s\udcff"
+    make_files(folder, ["a"])
+    data = (folder / "a").read_bytes() if is_sound else b"another"
+    (tmp_path / "L").write_text(f"{hashlib.sha256(data).hexdigest()}  a\n")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for run in (["verify", "--sums", "L"], ["verify"]):
+        if len(run) == 1:
+            (folder / ".fdf256").mkdir()
+            shutil.copy(tmp_path / "L", folder / ".fdf256/SHA256SUMS")
+        command = [sys.executable, "-m", "fdf256_fast", *run, "s\udcff"]
+        said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+        assert said.returncode == (0 if is_sound else 3), said.stderr
+        assert b"Traceback" not in said.stderr
+        assert (b"s\\udcff" if "strict" in encoding else b"s\xff") in said.stdout or not is_sound
+
+
 async def test_a_cancelled_call_does_not_wait_for_a_list(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     task = asyncio.create_task(fdf.verify_sums_async(tmp_path / "fifo", tmp_path))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fdf256_fast import local
+from fdf256_fast.calls import say
 from fdf256_fast.errors import IntegrityError
 from fdf256_fast.options import PATH, Common, Interrupted, limits, option, run
 
@@ -88,7 +89,7 @@ def _show_rest(found: Verification, common: Common, arguments: dict[str, Any]) -
     if found.ok or common.quiet:
         return
     if found.returned:
-        click.echo(f"Images that were to be forgotten are there: fdf256 forget {found.target} removes them.")
+        say(f"Images that were to be forgotten are there: fdf256 forget {found.target} removes them.")
     if found.is_manifest:
         _show_advice(found, arguments)
 
@@ -96,12 +97,12 @@ def _show_rest(found: Verification, common: Common, arguments: dict[str, Any]) -
 def _show_advice(found: Verification, arguments: dict[str, Any]) -> None:
     download = _download_command(found, arguments)
     if found.fault or found.bad_line_count:
-        click.echo(f"{download} makes the manifest anew, and fetches only what is missing.")
+        say(f"{download} makes the manifest anew, and fetches only what is missing.")
     elif (found.missing or found.damaged) and arguments["repair"]:
-        click.echo("What is left could not be repaired: no archive has it, or something is in its way.")
+        say("What is left could not be repaired: no archive has it, or something is in its way.")
     elif found.missing or found.damaged:
         again = download if found.checked == "crc32" else f"fdf256 verify {found.target} --repair"
-        click.echo(f"{again} fetches it again.")
+        say(f"{again} fetches it again.")
 
 
 def _download_command(found: Verification, arguments: dict[str, Any]) -> str:
