@@ -5,19 +5,22 @@ Without click: local commands whose options are plain need none of it (``quick.p
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fdf256_fast.errors import Error
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fdf256_fast.foreground import Shown
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import Progress, Snapshot
     from fdf256_fast.report import Report
 
-__all__ = ["Common", "Interrupted", "complain", "print_json", "say"]
+__all__ = ["Common", "Interrupted", "aimed_at", "complain", "print_json", "say"]
 
 
 class Interrupted(Exception):
@@ -48,6 +51,19 @@ def _write(stream: TextIO | None, text: str) -> None:
         encoding = stream.encoding or "ascii"
         stream.write(f"{text.encode(encoding, 'backslashreplace').decode(encoding)}\n")
     stream.flush()
+
+
+@contextlib.contextmanager
+def aimed_at(target: object) -> Iterator[None]:
+    """What fails in the block before anything was done says of which folder or file, for ``--json``."""
+    try:
+        yield
+    except Error as error:
+        if error.report is None:
+            from fdf256_fast.report import Report
+
+            error.report = Report(str(target), (), 0, 0.0)
+        raise
 
 
 def print_json(result: object) -> None:

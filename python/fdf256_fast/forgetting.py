@@ -99,7 +99,11 @@ class Forgotten:
             "total": self.total,
             "files": self.files,
             "archives": list(self.archives),
+            "bytes_downloaded": 0,
+            "bytes_resumed": 0,
             "seconds": round(self.seconds, 3),
+            "retries": 0,
+            "verified": "none",
             "dry_run": self.dry_run,
         }
 

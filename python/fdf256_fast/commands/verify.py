@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fdf256_fast import local
-from fdf256_fast.calls import say
+from fdf256_fast.calls import aimed_at, say
 from fdf256_fast.errors import IntegrityError
 from fdf256_fast.options import PATH, Common, Interrupted, limits, option, run
 
@@ -56,7 +56,8 @@ def verify(**arguments: Any) -> int:
         return local.verify_list(arguments)
     common = Common(arguments)
     try:
-        found = _tree(arguments["target"], arguments, common)
+        with aimed_at(arguments["target"] or TARGET):
+            found = _tree(arguments["target"], arguments, common)
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         words = "What was fetched is kept." if arguments["repair"] else "Nothing was changed."
         raise Interrupted(words) from error
