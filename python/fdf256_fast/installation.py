@@ -434,6 +434,13 @@ class Run:
     async def _go_whole_way(self, part: PartRun) -> None:
         """Fetch the archive as a whole, so that its digest can be checked."""
         name, workspace = part.archive.name, self._workspace
+        if part.is_of(self._journal.entries.get(name)):
+            # Interrupted, and only looked at as a part since images of other archives are forgotten.
+            whole = ArchiveRun(part.archive, part.sources, self._shared)
+            await whole.prepare()
+            self.runs[self.runs.index(part)] = whole
+            await self._drop_entry(part)
+            return
         self._journal.entries.pop(name, None)
         await in_thread(workspace.forget_archive, name, part.archive.file_name)
         whole = ArchiveRun(part.archive, part.sources, self._shared)

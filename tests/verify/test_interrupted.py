@@ -6,18 +6,28 @@ import errno
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import fdf256_fast as fdf
+from fdf256_fast.limits import Limits
+from fdf256_fast.origin import Origin
 from tests.extract.archives import MEMBERS, tar_of
 from tests.integration.oracles import check_manifest, tree_of
+from tests.integration.runs import cancelled
+from tests.machine.sites import start_machine_anew
 from tests.siblings.sites import Site
 from tests.verify.sets import SET, make_set
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
     from fdf256_fast.catalog import Catalog
+    from fdf256_fast.progress import Progress
+    from fdf256_fast.synthetic import Compression
+    from fdf256_fast.workspace import Workspace
+    from tests.integration.oracles import Published
 
 
 async def published_by_half(target: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,3 +180,90 @@ async def test_nothing_is_kept_of_an_image_that_came_in_a_tar_but_its_path(
     assert (target / path).read_bytes() == MEMBERS[path]
     assert (await fdf.verify_async(target)).ok
     check_manifest(target)
+
+
+def waiting_in(target: Path, *, key: str = "") -> list[Path]:
+    staging = target / ".fdf256/staging"
+    return [path for path in staging.glob(f"{key or '*'}/**/images/*.png") if path.stat().st_size]
+
+
+async def cut_off(target: Path, made: Published, origin: Origin) -> None:
+    limits = Limits(connections=1, rate=10_000_000)
+
+    def job(progress: Progress) -> Coroutine[Any, Any, object]:
+        return fdf.install(target, catalog=made.catalog(origin.url), limits=limits, progress=progress)
+
+    await cancelled(job, made.size // 3)
+
+
+@pytest.mark.parametrize("boot", ["the same", "another"])
+async def test_an_interrupted_download_goes_on_though_an_image_of_it_is_forgotten(
+    boot: str, larger: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    async with Origin(larger.folder) as origin:
+        await cut_off(target, larger, origin)
+        had = waiting_in(target)
+        gone = had[0].relative_to(target / ".fdf256/staging").as_posix().partition("/")[2]
+        sizes = sum(path.stat().st_size for path in had)
+        assert sizes > larger.size // 5
+        await fdf.forget_async(target, [gone])
+        if boot == "another":
+            start_machine_anew(monkeypatch)
+            # What a power cut leaves of a file that seems to be there.
+            had[1].write_bytes(bytes(had[1].stat().st_size))
+        before = origin.bytes_sent
+        report = await fdf.install(target, catalog=larger.catalog(origin.url))
+        sent = origin.bytes_sent - before
+    # Mixed archives: some of the images are smaller there than they are here.
+    assert sent < larger.size - sizes // 2
+    assert {one.verified for one in report.archives} == {"crc32", "md5"}
+    assert set(larger.tree) - set(tree_of(target)) == {gone}
+    assert (await fdf.verify_async(target)).ok
+    check_manifest(target)
+    assert not (target / ".fdf256/staging").exists()
+
+
+@pytest.mark.parametrize("moved", ["nothing", "files", "all"])
+async def test_it_does_not_matter_where_the_taking_over_is_cut_off(
+    moved: str, larger: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    async with Origin(larger.folder) as origin:
+        await cut_off(target, larger, origin)
+        had = waiting_in(target)
+        gone = had[0].relative_to(target / ".fdf256/staging").as_posix().partition("/")[2]
+        sizes = sum(path.stat().st_size for path in had)
+        await fdf.forget_async(target, [gone])
+
+        def dies(workspace: Workspace, name: str, key: str) -> None:
+            if moved != "nothing":
+                workspace.staging(name).replace(workspace.staging(key))
+            if moved == "all":
+                workspace.records(name).replace(workspace.records(key))
+            raise fdf.StorageError("dead")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("fdf256_fast.part_run._move_archive", dies)
+            with pytest.raises(fdf.StorageError, match="dead"):
+                await fdf.install(target, catalog=larger.catalog(origin.url))
+        before = origin.bytes_sent
+        await fdf.install(target, catalog=larger.catalog(origin.url))
+        assert origin.bytes_sent - before < larger.size - sizes // 2
+    assert set(larger.tree) - set(tree_of(target)) == {gone}
+    assert (await fdf.verify_async(target)).ok
+    check_manifest(target)
+
+
+async def test_nothing_of_another_version_is_taken_over(
+    larger: Published, published: Mapping[Compression, Published], tmp_path: Path
+) -> None:
+    target, other = tmp_path / "target", published["mixed"]
+    async with Origin(larger.folder) as origin:
+        await cut_off(target, larger, origin)
+    (gone, *_), *_ = [sorted(path for path in other.tree if path.startswith("train/images/"))]
+    await fdf.forget_async(target, [gone])
+    async with Origin(other.folder) as origin:
+        await fdf.install(target, catalog=other.catalog(origin.url))
+    assert tree_of(target) == {path: digest for path, digest in other.tree.items() if path != gone}
+    assert (await fdf.verify_async(target)).ok
