@@ -236,8 +236,9 @@ def _forget(workspace: Workspace, wanted: frozenset[str], *, is_dry: bool = Fals
     every = before | wanted
     if not is_dry:
         rescue_next_manifest(workspace)
-        if before and every != before:
-            # Of a call that was killed: else its lines would count among those that go now.
+        if every != before:
+            # Of a call that was killed: else its lines would count among those that go now.  And while it can
+            # be seen that somebody edited the list.
             _Removal(workspace, before, is_new=False).rewrite()
         if every != before:
             write_forgotten(workspace, every)

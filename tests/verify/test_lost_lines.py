@@ -150,17 +150,18 @@ async def test_of_a_tar_its_list_has_the_lines(tmp_path: Path) -> None:
     assert (await fdf.install(target, catalog=catalog)).already_installed
 
 
+@pytest.mark.parametrize("left", [("train/images/2.png",), ()], ids=["one left", "none left"])
 async def test_an_image_is_let_in_again_though_another_one_is_forgotten_then(
-    catalog: Catalog, tmp_path: Path
+    left: tuple[str, ...], catalog: Catalog, tmp_path: Path
 ) -> None:
     target = tmp_path / "target"
     await fdf.install(target, catalog=catalog)
     await fdf.forget_async(target, ["train/1", "train/2"])
-    (target / ".fdf256/forgotten").write_text("train/images/2.png\n")
+    (target / ".fdf256/forgotten").write_text("".join(f"{path}\n" for path in left))
     await fdf.forget_async(target, ["train/3"])
     assert (await fdf.verify_async(target)).ok
     await fdf.install(target, catalog=catalog)
-    check_all_but(target, "train/images/2.png", "train/images/3.png")
+    check_all_but(target, *left, "train/images/3.png")
     assert (await fdf.verify_async(target)).ok
     (target / ".fdf256/forgotten").write_text("")
     await fdf.install(target, catalog=catalog, splits={"val"})
