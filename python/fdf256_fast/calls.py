@@ -5,19 +5,22 @@ Without click: local commands whose options are plain need none of it (``quick.p
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+from fdf256_fast.errors import Error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fdf256_fast.foreground import Shown
     from fdf256_fast.limits import Limits
     from fdf256_fast.progress import Progress, Snapshot
     from fdf256_fast.report import Report
 
-__all__ = ["Common", "Interrupted", "complain", "print_json", "say"]
+__all__ = ["Common", "Interrupted", "aimed_at", "complain", "print_json", "say"]
 
 
 class Interrupted(Exception):
@@ -30,16 +33,37 @@ class Interrupted(Exception):
 
 def say(text: str) -> None:
     """A line on standard output."""
-    if sys.stdout is not None:  # closed, where Python was started without one
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+    _write(sys.stdout, text)
 
 
 def complain(text: str) -> None:
     """A line on standard error."""
-    if sys.stderr is not None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+    _write(sys.stderr, text)
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed, where Python was started without one
+        return
+    try:
+        stream.write(f"{text}\n")
+    except UnicodeEncodeError:
+        # A name of a file may be any bytes, and a stream may be strict.
+        encoding = stream.encoding or "ascii"
+        stream.write(f"{text.encode(encoding, 'backslashreplace').decode(encoding)}\n")
+    stream.flush()
+
+
+@contextlib.contextmanager
+def aimed_at(target: object) -> Iterator[None]:
+    """What fails in the block before anything was done says of which folder or file, for ``--json``."""
+    try:
+        yield
+    except Error as error:
+        if error.report is None:
+            from fdf256_fast.report import Report
+
+            error.report = Report(str(target), (), 0, 0.0)
+        raise
 
 
 def print_json(result: object) -> None:

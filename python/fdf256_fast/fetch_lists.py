@@ -6,13 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fdf256_fast._core import Job
 from fdf256_fast.catalog import Digest
 from fdf256_fast.durable import storing
 from fdf256_fast.errors import UsageError
 from fdf256_fast.fetching import Wanted, fetch_files, file_name
 from fdf256_fast.progress import Progress
 from fdf256_fast.sums import STANDARD_INPUT, named_digests, read_sums, standard_input
-from fdf256_fast.watch import in_thread
+from fdf256_fast.watch import in_job, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +65,8 @@ async def read_digests(source: str, limits: Limits) -> Mapping[str, Digest]:
     Raises IntegrityError where it is none; StorageError, TransferError.
     """
     if "://" not in source:
-        sums = await in_thread(read_sums, Path(source))
+        job = Job()
+        sums = await in_job(job, read_sums, Path(source), None, job)
     else:
         with storing("make", Path("a temporary folder")):
             folder = await in_thread(tempfile.TemporaryDirectory, prefix="fdf256-")

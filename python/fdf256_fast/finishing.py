@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,19 @@ from fdf256_fast.errors import StorageError
 from fdf256_fast.journal import Journal, read_journal, write_journal_now
 from fdf256_fast.part_run import archive_of, part_key
 from fdf256_fast.publish import check_way, publish
-from fdf256_fast.record import count_lines, missing_file, write_record
+from fdf256_fast.record import (
+    count_lines,
+    missing_file,
+    names_in,
+    rescue_next_manifest,
+    write_record,
+)
 from fdf256_fast.sizes import record_sizes
 from fdf256_fast.watch import in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fdf256_fast.catalog import Catalog
     from fdf256_fast.progress import Progress
     from fdf256_fast.workspace import Workspace
@@ -45,18 +54,41 @@ async def finished_journal(workspace: Workspace, progress: Progress) -> Journal:
 
 def _take_up_publishing(workspace: Workspace, journal: Journal) -> str:
     """Finish what an earlier run was publishing; returns what was wrong with it, or nothing."""
-    if not (workspace.next_manifest.exists() or workspace.manifest.exists()):
+    rescue_next_manifest(workspace)
+    if not _names_all(workspace, journal.publishing):
         return "The manifest of what was to be published is gone: what is missing is fetched again."
     publish(workspace, journal.publishing)
-    if workspace.next_manifest.exists():
-        with storing("finish", workspace.manifest):
-            workspace.next_manifest.replace(workspace.manifest)
+    _replace_manifest(workspace)
     with storing("read", workspace.manifest):
         missing = missing_file(workspace)
     if missing is not None:
         return f"{missing} was to be published and is gone: what is missing is fetched again."
     finish_publishing(workspace, journal)
     return ""
+
+
+def _names_all(workspace: Workspace, keys: Iterable[str]) -> bool:
+    """Whether the manifest that is to be has a line for every file that waits in staging.
+
+    Where it has not, it is the one from before: what it does not name would be published unknown to all.
+    """
+    manifest = workspace.next_manifest
+    if not manifest.exists():
+        # Of a run that ended after it was put in its place.
+        manifest = workspace.manifest
+    with storing("read", manifest):
+        if not manifest.exists():
+            return False
+        named = names_in(manifest)
+    for key in keys:
+        staging = os.fspath(workspace.staging(key))
+        for folder, _, names in os.walk(staging):
+            inside = os.path.relpath(folder, staging)
+            for name in names:
+                path = name if inside == "." else f"{inside}/{name}"
+                if os.fsencode(path) not in named:
+                    return False
+    return True
 
 
 def drop_strangers(workspace: Workspace, journal: Journal, catalog: Catalog) -> None:
@@ -79,13 +111,8 @@ def finish_publishing(workspace: Workspace, journal: Journal) -> int:
     what an earlier call wanted of an archive and this one does not.
     """
     publish(workspace, journal.publishing)
-    with storing("finish", workspace.target):
-        if workspace.next_manifest.exists():
-            workspace.next_manifest.replace(workspace.manifest)
+    _replace_manifest(workspace)
     files = count_lines(workspace.manifest)
-    with contextlib.suppress(StorageError):
-        # Nobody needs them but a quick look, which does without.
-        record_sizes(workspace, Job())
     entries = {archive_of(key): journal.entries[key] for key in journal.publishing}
     write_record(workspace, entries, files, journal.catalog)
     # What the journal knows must not go before the renames are sure to stay.
@@ -99,6 +126,16 @@ def finish_publishing(workspace: Workspace, journal: Journal) -> int:
         else:
             workspace.clean()
     return files
+
+
+def _replace_manifest(workspace: Workspace) -> None:
+    with storing("finish", workspace.target):
+        if not workspace.next_manifest.exists():
+            return
+        with contextlib.suppress(StorageError):
+            # Nobody needs them but a quick look, which does without.
+            record_sizes(workspace, Job())
+        workspace.next_manifest.replace(workspace.manifest)
 
 
 def _drop_published(workspace: Workspace, journal: Journal, key: str) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import time
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,15 @@ from fdf256_fast.auditing import check_folder
 from fdf256_fast.blocking import blocking
 from fdf256_fast.durable import replace_file, storing, sync_folder
 from fdf256_fast.errors import StorageError, UsageError
-from fdf256_fast.forgotten import is_forgotten, plain_path, read_forgotten, write_forgotten
-from fdf256_fast.record import read_record, write_archives
+from fdf256_fast.forgotten import (
+    is_forgotten,
+    list_digest,
+    plain_path,
+    read_forgotten,
+    write_forgotten,
+)
+from fdf256_fast.listings import without_digests
+from fdf256_fast.record import read_record, rescue_next_manifest, write_archives
 from fdf256_fast.selection import SPLITS, Ids
 from fdf256_fast.sizes import read_sizes, write_sizes
 from fdf256_fast.watch import in_thread
@@ -91,7 +100,11 @@ class Forgotten:
             "total": self.total,
             "files": self.files,
             "archives": list(self.archives),
+            "bytes_downloaded": 0,
+            "bytes_resumed": 0,
             "seconds": round(self.seconds, 3),
+            "retries": 0,
+            "verified": "none",
             "dry_run": self.dry_run,
         }
 
@@ -222,19 +235,25 @@ def _forget(workspace: Workspace, wanted: frozenset[str], *, is_dry: bool = Fals
             hint="Give --user-nsid NSID or --ids FILE.",
         )
     every = before | wanted
-    if not is_dry and every != before:
-        write_forgotten(workspace, every)
-    work = _Removal(workspace, every, is_dry=is_dry)
+    if not is_dry:
+        rescue_next_manifest(workspace)
+        if every != before:
+            # Of a call that was killed: else its lines would count among those that go now.  And while it can
+            # be seen that somebody edited the list.
+            _Removal(workspace, before, is_new=False).rewrite()
+        if every != before:
+            write_forgotten(workspace, every)
+    work = _Removal(workspace, every, is_dry=is_dry, is_new=every != before)
     with storing("remove images in", workspace.target):
         work.clear()
+    work.rewrite_listings()
     work.rewrite_next()
     files = work.rewrite()
-    there = {plain_path(one.path) for one in work.removed}
     return Forgotten(
         str(workspace.target),
         tuple(sorted(wanted - before)),
         tuple(work.removed),
-        tuple(sorted(wanted - there)),
+        tuple(sorted(wanted - work.found)),
         len(every),
         files,
         tuple(_archives(workspace)),
@@ -244,19 +263,31 @@ def _forget(workspace: Workspace, wanted: frozenset[str], *, is_dry: bool = Fals
 
 def _archives(workspace: Workspace) -> Iterator[str]:
     """Files that hold images of archives that are kept, or were on their way."""
-    for folder in (workspace.archives, workspace.home / "spool"):
-        with contextlib.suppress(OSError):
-            yield from sorted(str(path) for path in folder.iterdir() if path.stat().st_size)
+    for home in (workspace.home, *_folders(workspace.home / "fetch")):
+        for folder in (home / "archives", home / "spool"):
+            with contextlib.suppress(OSError):
+                yield from sorted(str(path) for path in folder.iterdir() if path.stat().st_size)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder of ours, in which nobody ever made a link; none where it is not there."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 @dataclass(slots=True)
 class _Removal:
-    """Files and lines of ``paths`` that go."""
+    """Files and lines of ``paths`` that go; ``is_new`` if this call has just put any of them on the list."""
 
     workspace: Workspace
     paths: frozenset[str]
     is_dry: bool = False
+    is_new: bool = False
     removed: list[Removed] = field(default_factory=list)
+    found: set[str | None] = field(default_factory=set)
+    """Those of ``paths`` of which any file was there, whatever it was called."""
 
     def rewrite_next(self) -> None:
         """Take the lines out of a manifest that a killed run was about to publish.  Raises StorageError."""
@@ -268,14 +299,39 @@ class _Removal:
         kept = b"".join(line for line in lines if not self._goes(line[66:]))
         replace_file(path, kept)
 
+    def rewrite_listings(self) -> None:
+        """Take what the files were out of the lists of the tars they came in.  Raises StorageError."""
+        listings = self.workspace.listing("x").parent
+        with storing("read", listings):
+            found = sorted(listings.iterdir()) if listings.is_dir() and not self.is_dry else []
+        for path in found:
+            if path.suffix == ".new":
+                # Of somebody who was killed; what is written there is without them.
+                continue
+            with storing("read", path):
+                before = path.read_bytes()
+            goes = partial(is_forgotten, forgotten=self.paths)
+            after = b"".join(without_digests(before.splitlines(keepends=True), goes))
+            if after != before:
+                replace_file(path, after)
+
     def clear(self) -> None:
-        """Remove the files: of the tree, and of downloads that have not finished.  Raises OSError."""
-        folders = [self.workspace.target]
-        with contextlib.suppress(FileNotFoundError):
-            folders += sorted(self.workspace.staging("x").parent.iterdir())
+        """Remove the files: of the tree, and of whatever has not finished.  Raises OSError."""
+        home = self.workspace.home
+        folders = [self.workspace.target, *_folders(home / "staging")]
+        # Of archives that were only to be unpacked here.
+        for fetched in _folders(home / "fetch"):
+            folders += _folders(fetched / "staging")
+        extracted = [folder for folder in _folders(home) if folder.name == "extract"]
+        for folder in extracted:
+            folders += _folders(folder)
         for folder in folders:
             for split in SPLITS:
                 self._clear_images(folder, split)
+        if not self.is_dry:
+            for folder in extracted:
+                # Whoever unpacked there was killed: he would hold the lock.  Nobody takes it up again.
+                shutil.rmtree(folder)
 
     def _clear_images(self, folder: Path, split: str) -> None:
         numbers = [path.rpartition("/")[2] for path in self.paths if path.startswith(f"{split}/")]
@@ -292,14 +348,15 @@ class _Removal:
             inside = os.path.relpath(folder / split / "images", self.workspace.target)
             before = len(self.removed)
             for name in sorted({*numbers, *padded}):
-                self._remove(handle, f"{inside}/{name}", name)
+                if self._remove(handle, f"{inside}/{name}", name):
+                    self.found.add(plain_path(f"{split}/images/{name}"))
             if len(self.removed) > before and not self.is_dry:
                 # On the disk before the manifest is.
                 os.fsync(handle)
         finally:
             os.close(handle)
 
-    def _remove(self, handle: int, path: str, name: str) -> None:
+    def _remove(self, handle: int, path: str, name: str) -> bool:
         try:
             status = os.stat(name, dir_fd=handle, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
@@ -307,11 +364,12 @@ class _Removal:
             if not self.is_dry:
                 os.unlink(name, dir_fd=handle)
         except FileNotFoundError:
-            return
+            return False
         except OSError as error:
             error.filename = str(self._at(path))
             raise
         self.removed.append(Removed(path, status.st_size))
+        return True
 
     def _at(self, path: str) -> Path:
         return self.workspace.target / path
@@ -331,6 +389,8 @@ class _Removal:
         kept = [line for line in lines if not self._goes(line[66:])]
         if self.is_dry:
             return len(kept)
+        # The record first: it alone knows how many lines there have to be, and so whether others are gone.
+        self._rewrite_record(len(lines) - len(kept))
         if len(kept) < len(lines):
             sizes = read_sizes(workspace, before)
             after = b"".join(kept)
@@ -339,14 +399,25 @@ class _Removal:
                 each = sizes.splitlines(keepends=True)
                 rest = b"".join(line for line in each if not self._goes(line.partition(b"  ")[2]))
                 write_sizes(workspace, after, rest)
-        record = read_record(workspace)
-        if record is not None:
-            # Fewer than the record knows: somebody let images in again, which the next download has to see.
-            known = max(record.forgotten, len(self.paths))
-            if (record.files, record.forgotten) != (len(kept), known):
-                write_archives(workspace, replace(record, files=len(kept), forgotten=known))
         sync_folder(workspace.home)
         return len(kept)
+
+    def _rewrite_record(self, gone: int) -> None:
+        """Let the record count so many lines less, unless it does already.  Raises StorageError."""
+        record = read_record(self.workspace)
+        if record is None or record.knows(self.paths):
+            return
+        if not self.is_new:
+            # Somebody edited the list, or was killed: images may have been let in again, and the next
+            # download has to see.
+            record = record.doubted()
+        listed = list_digest(self.paths)
+        files = max(0, record.files - gone)
+        write_archives(
+            self.workspace, replace(record, files=files, forgotten=len(self.paths), forgotten_list=listed)
+        )
+        # No power cut may leave the manifest without these lines to a record that counts them.
+        sync_folder(self.workspace.home)
 
     def _goes(self, path: bytes) -> bool:
         # Few of a manifest's lines are looked at twice: 250,000 of them take 0.1 seconds.

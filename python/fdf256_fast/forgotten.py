@@ -6,6 +6,7 @@ One path a line, sorted, nothing else: no name, no user, no date.  Whoever insta
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from fdf256_fast.workspace import Workspace
 
-__all__ = ["is_forgotten", "plain_path", "read_forgotten", "write_forgotten"]
+__all__ = ["is_forgotten", "list_digest", "plain_path", "read_forgotten", "write_forgotten"]
 
 
 def plain_path(path: str) -> str | None:
@@ -34,6 +35,12 @@ def is_forgotten(path: str, forgotten: Collection[str]) -> bool:
     return bool(forgotten) and (path in forgotten or plain_path(path) in forgotten)
 
 
+def list_digest(paths: Iterable[str]) -> str:
+    """What tells a list of forgotten images from another one; empty for none."""
+    lines = "\n".join(sorted(paths))
+    return hashlib.sha256(os.fsencode(lines)).hexdigest()[:16] if lines else ""
+
+
 def read_forgotten(workspace: Workspace) -> frozenset[str]:
     """The paths that are to stay out, relative to the target; none where nobody asked for it.
 
@@ -46,14 +53,18 @@ def read_forgotten(workspace: Workspace) -> frozenset[str]:
             lines = path.read_bytes().splitlines()
         except FileNotFoundError:
             return frozenset()
+    paths = set()
     for number, line in enumerate(lines, start=1):
-        if plain_path(os.fsdecode(line)) is None:
+        # With leading zeros, as somebody may have typed it, it would be compared with nothing.
+        plain = plain_path(os.fsdecode(line))
+        if plain is None:
             raise IntegrityError(
                 f"{path}: line {number} is no image: {os.fsdecode(line[:80])!r}",
                 hint="It says which images are to stay out of this target. Correct or remove that line: one "
                 "image a line, as train/images/123.png.",
             )
-    return frozenset(os.fsdecode(line) for line in lines)
+        paths.add(plain)
+    return frozenset(paths)
 
 
 def write_forgotten(workspace: Workspace, paths: Iterable[str]) -> None:

@@ -7,8 +7,6 @@ the whole is right.
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ from fdf256_fast.durable import replacing, storing
 from fdf256_fast.errors import Error, IntegrityError, MemberError, UsageError
 from fdf256_fast.forgotten import is_forgotten
 from fdf256_fast.in_order import InOrder
+from fdf256_fast.listings import NO_DIGEST, read_listing, read_paths, without_digests
 from fdf256_fast.space import Need, used_bytes
 from fdf256_fast.watch import in_job, in_thread
 from fdf256_fast.workspace import file_size
@@ -98,6 +97,8 @@ class InOrderRun(ArchiveRun, InOrder):
         self._company = company
         self._without: set[str] = set()
         self._is_installed = False
+        # Whether lines of it may be missing in the manifest; its list has them all.
+        self._is_doubtful = False
         self.is_wanted = True
         """Whether anything of it is to be done, or was done; known after ``prepare``."""
 
@@ -159,32 +160,55 @@ class InOrderRun(ArchiveRun, InOrder):
         return super().report._replace(members=members)
 
     def set_aside(self) -> None:
-        """Drop what is to stay out of the target from what is about to be published.  Raises StorageError."""
+        """Drop what is to stay out of the target from what is about to be published.
+
+        Raises StorageError, and IntegrityError where a repair would put other files in the place of those
+        that were installed.
+        """
         if self._is_installed:
             return
         self._without = self._among(read_paths(self._records))
+        if self._company.redo is not None:
+            self._check_unchanged()
         for path in self._without:
             staged = self._shared.workspace.staging(self.key) / path
             with storing("remove", staged):
                 staged.unlink(missing_ok=True)
         self._entry.members = (self._entry.members or 0) - len(self._without)
 
+    def _check_unchanged(self) -> None:
+        installed = self._company.installed
+        before = read_listing(installed.listing(self.archive.name)) if installed is not None else {}
+        now = read_listing(self._records)
+        for path, digest in before.items():
+            if digest not in {NO_DIGEST, now.get(path)}:
+                raise IntegrityError(
+                    f"{self.archive.name}: {path} in it is another file than the one that was installed",
+                    hint="It is another version of the archive; nothing was replaced by it. Give the catalog "
+                    "that this was installed by, or download into another folder.",
+                )
+
     def append_sums(self, manifest: Path) -> None:
         """Add its files to the manifest, and keep the list of them.  Raises StorageError."""
-        if self._is_installed:
-            return
+        installed = self._company.installed
+        listing = installed.listing(self.archive.name) if installed is not None else None
+        if not self._is_installed:
+            self._append_sums(manifest, self._records, self._without)
+            if listing is not None:
+                with storing("write", listing):
+                    listing.parent.mkdir(exist_ok=True)
+                    with self._records.open("rb") as records, replacing(listing) as fresh:
+                        fresh.writelines(without_digests(records, self._without.__contains__))
+        elif self._is_doubtful and listing is not None:
+            self._append_sums(manifest, listing, self._among(read_paths(listing)))
+
+    def _append_sums(self, manifest: Path, records: Path, without: set[str]) -> None:
         try:
-            append_sums(manifest, self._records, self._without)
+            append_sums(manifest, records, without)
         except ValueError as error:
             raise IntegrityError(
                 f"{self.archive.name}: {error}", hint="Run the same command again."
             ) from error
-        if self._company.installed is not None:
-            listing = self._company.installed.listing(self.archive.name)
-            with storing("write", listing):
-                listing.parent.mkdir(exist_ok=True)
-                with self._records.open("rb") as records, replacing(listing) as fresh:
-                    shutil.copyfileobj(records, fresh)
 
     # ---- what is there -----------------------------------------------------------------------------
 
@@ -215,7 +239,11 @@ class InOrderRun(ArchiveRun, InOrder):
         """Whether all of it is in the target, as the record and the sizes of its files tell."""
         installed, record = self._company.installed, self._company.record
         known = record.archives.get(self.archive.name) if record is not None else None
-        is_this = known is not None and known.is_whole and known.digest == str(self.archive.digest or "")
+        is_this = (
+            known is not None
+            and (known.is_whole or "" in known.doubtful)
+            and known.digest == str(self.archive.digest or "")
+        )
         if not is_this or installed is None or known is None or self._company.redo is not None:
             return False
         kept = self._shared.workspace.archives / self.archive.file_name
@@ -229,7 +257,7 @@ class InOrderRun(ArchiveRun, InOrder):
         entry = self._entry
         entry.total, entry.members, entry.source = known.bytes, known.members, known.url
         entry.verified, entry.digest, entry.state = known.verified, known.digest, None
-        self._resumed, self._is_installed = known.bytes, True
+        self._resumed, self._is_installed, self._is_doubtful = known.bytes, True, bool(known.doubtful)
         return True
 
     def _among(self, paths: Iterable[str]) -> set[str]:
@@ -349,17 +377,3 @@ class InOrderRun(ArchiveRun, InOrder):
         if isinstance(error, MemberError):
             error.hint = f"It came from {self.sources.best().name}; nothing was published."
         return explained
-
-
-def read_paths(listing: Path) -> list[str]:
-    """The paths in a list of unpacked files, folders aside; none where there is no list.
-
-    Nothing is proven by them.  Raises StorageError.
-    """
-    with storing("read", listing):
-        try:
-            data = listing.read_bytes()
-        except FileNotFoundError:
-            return []
-    fields = (line.split(b" ", 3) for line in data.splitlines())
-    return [os.fsdecode(found[3]) for found in fields if len(found) == 4 and found[1] != b"-"]

@@ -30,6 +30,7 @@ from fdf256_fast.publish import check_way
 from fdf256_fast.record import (
     add_old_lines,
     already_installed,
+    doubt_record,
     read_record,
 )
 from fdf256_fast.report import Report, attach
@@ -200,6 +201,12 @@ async def install_catalog(
             if removed:
                 progress.message(f"{len(removed)} forgotten images were there and are removed")
             journal = await finished_journal(workspace, progress)
+            lost = await in_thread(doubt_record, workspace)
+            if lost:
+                progress.message(
+                    f"{workspace.manifest} has lost {lost} lines: what they were about is looked for in the "
+                    "archives"
+                )
             await in_thread(drop_strangers, workspace, journal, catalog)
             done = None
             if options.redo is None:
@@ -381,7 +388,8 @@ class Run:
             vouches = before is not None and not is_other
             trees[archive.name] = Tree(
                 target,
-                installed.manifest if vouches else None,
+                # What is to be repaired must become what it was, whoever vouches for it.
+                installed.manifest if vouches or options.redo is not None else None,
                 before.verified if before is not None and vouches else "",
                 options.redo or frozenset(),
                 forgotten,
@@ -440,6 +448,13 @@ class Run:
     async def _go_whole_way(self, part: PartRun) -> None:
         """Fetch the archive as a whole, so that its digest can be checked."""
         name, workspace = part.archive.name, self._workspace
+        if part.is_of(self._journal.entries.get(name)):
+            # Interrupted, and only looked at as a part since images of other archives are forgotten.
+            whole = ArchiveRun(part.archive, part.sources, self._shared)
+            await whole.prepare()
+            self.runs[self.runs.index(part)] = whole
+            await self._drop_entry(part)
+            return
         self._journal.entries.pop(name, None)
         await in_thread(workspace.forget_archive, name, part.archive.file_name)
         whole = ArchiveRun(part.archive, part.sources, self._shared)
@@ -527,6 +542,9 @@ class Run:
     def _write_manifest(self) -> None:
         workspace = self._workspace
         parts = [part for run in self.runs if (part := run.manifest_part) is not None]
+        with storing("remove", workspace.manifest_draft):
+            # Of an earlier version's run: from now on it is out of date.
+            workspace.manifest_draft.unlink(missing_ok=True)
         write_manifest(workspace.next_manifest, parts)
         for run in self.runs:
             if isinstance(run, InOrderRun):

@@ -106,7 +106,7 @@ class ListCheck:
     def run(self) -> Verification:
         """Check it, in this thread and the core's own.  Raises what :func:`verify_sums_async` does."""
         order = self._order
-        text = read_sums(order.sums, order.algorithm)
+        text = read_sums(order.sums, order.algorithm, self.job)
         audit = Audit(
             order.folder,
             text.data,

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fdf256_fast.calls import Common, Interrupted, complain, print_json, say
+from fdf256_fast.calls import Common, Interrupted, aimed_at, complain, print_json, say
 from fdf256_fast.errors import IntegrityError, UsageError
 from fdf256_fast.foreground import in_foreground, is_cancelled
 
@@ -61,7 +61,8 @@ def verify_list(arguments: dict[str, Any]) -> int:
     check = ListCheck(order)
     meanwhile = common.shown(check.title, check.snapshot, "verification")
     try:
-        found = in_foreground(check.job, check.run, meanwhile)
+        with aimed_at(order.folder):
+            found = in_foreground(check.job, check.run, meanwhile)
     except BaseException as error:
         if is_cancelled(error):
             raise Interrupted("Nothing was changed.") from error

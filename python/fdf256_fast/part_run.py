@@ -22,7 +22,7 @@ from fdf256_fast.plan import join, requests
 from fdf256_fast.progress import ArchiveProgress
 from fdf256_fast.report import ArchiveReport
 from fdf256_fast.selection import Image, image_of
-from fdf256_fast.sources import Source, Sources
+from fdf256_fast.sources import Source, Sources, redacted
 from fdf256_fast.space import Need, block_bytes
 from fdf256_fast.watch import in_job, in_thread
 
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from fdf256_fast._core import Directory
     from fdf256_fast.catalog import Archive
+    from fdf256_fast.journal import Entry
     from fdf256_fast.spans import Span
     from fdf256_fast.transfer import Feed
+    from fdf256_fast.workspace import Workspace
 
 __all__ = ["PartRun", "Tree", "archive_of", "part_key"]
 
@@ -63,9 +65,10 @@ def archive_of(key: str) -> str:
 class Tree:
     """What is known of the target before the run.
 
-    ``manifest`` is None where it does not vouch for this archive; ``verified`` is how the archive's files in
-    it were verified, empty if they are not known.  Files in ``damaged`` do not count as there.  ``forgotten``
-    are never wanted.  With ``is_dry`` files are not read.
+    ``manifest`` is None where it does not vouch for this archive (but for a repair, which has to make what it
+    says); ``verified`` is how the archive's files in it were verified, empty where it does not vouch for
+    them.  Files in ``damaged`` do not count as there.  ``forgotten`` are never wanted.  With ``is_dry`` files
+    are not read.
     """
 
     target: Path
@@ -130,6 +133,7 @@ class PartRun(ArchiveRun):
         self._entry.verified = ""
         await in_thread(self._take_back_spare)
         await self._repeat(self._learn)
+        await self._take_over_whole()
 
     async def settle(self, wants: Wants) -> None:
         """Find out which of the wanted members are had.  Raises StorageError."""
@@ -327,7 +331,8 @@ class PartRun(ArchiveRun):
             spans=join([(start, min(end, here)) for start, end in extents if start < here]),
             bytes=sum(end - start for start, end in directory.extents(files)),
             missing_bytes=sum(end - start for start, end in extents),
-            members=len(had | wanted),
+            # Of files that nobody vouches for, as a repair may find them, it is not known whose they are.
+            members=len(had | wanted if self._tree.verified else wanted.union(adopted)),
             images=frozenset(image for index in files if (image := image_of(names[index]))),
             staged=frozenset(names[index] for index in rest),
             has_records=not set(broken).isdisjoint(missing),
@@ -444,12 +449,60 @@ class PartRun(ArchiveRun):
 
     # ---- what an earlier call wanted ---------------------------------------------------------------
 
+    def is_of(self, whole: Entry | None) -> bool:
+        """Whether ``whole`` is an entry of all of this very archive, of which something is had."""
+        digest, mine = self.archive.digest, self._entry
+        return (
+            whole is not None
+            and bool(whole.state or whole.verified)
+            and whole.identity == f"{self.archive.file_name} {digest or redacted(self.archive.urls[0])}"
+            and bool(mine.end)
+            and (whole.end, whole.total) == (mine.end, mine.total)
+        )
+
+    async def _take_over_whole(self) -> None:
+        """Go on with what an interrupted run of the whole archive had, if images of it are to stay out now.
+
+        As a whole it can never be finished then.  Members have the same numbers in both, and each file is
+        looked at again before it counts (``_unstaged``): so it does not matter where this is cut off.
+        """
+        entries, name, workspace = self._shared.journal.entries, self.archive.name, self._shared.workspace
+        whole = entries.get(name)
+        if self._tree.is_dry or self._entry.state is not None or not self.is_of(whole):
+            return
+        assert whole is not None
+        if not await in_thread(self._holds_forgotten):
+            return
+        self._entry.doubtful = self._entry.doubtful or whole.doubtful
+        await in_thread(_move_archive, workspace, name, self.key)
+        del entries[name]
+        await in_thread(workspace.forget_archive, name, self.archive.file_name)
+        await self._shared.save()
+
+    def _holds_forgotten(self) -> bool:
+        forgotten = self._tree.forgotten
+        names = self.directory.names() if forgotten and self.directory is not None else []
+        return any(is_forgotten(name, forgotten) for name in names)
+
     def _take_back_spare(self) -> None:
         spare, staging = self._shared.workspace.spare(self.key), self._shared.workspace.staging(self.key)
         with storing("move", spare):
             _move_files(spare, staging, lambda _: True)
         with storing("remove", staging):
             _remove_files(staging, self._tree.forgotten)
+
+
+def _move_archive(workspace: Workspace, name: str, key: str) -> None:
+    """Let what was unpacked of archive ``name``, and the records of it, be those of ``key``."""
+    staging, goal = workspace.staging(name), workspace.staging(key)
+    with storing("move", staging):
+        if staging.is_dir():
+            if goal.is_dir():
+                _move_files(staging, goal, lambda _: True)
+            else:
+                staging.replace(goal)
+        with contextlib.suppress(FileNotFoundError):
+            workspace.records(name).replace(workspace.records(key))
 
 
 def _remove_files(folder: Path, forgotten: frozenset[str]) -> None:

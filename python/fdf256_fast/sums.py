@@ -7,15 +7,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import select
 import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from fdf256_fast._core import parse_sums
+from fdf256_fast._core import Job, parse_sums
 from fdf256_fast.durable import storing
 from fdf256_fast.errors import IntegrityError, StorageError, UsageError
+from fdf256_fast.foreground import cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +39,11 @@ STANDARD_INPUT = "-"
 
 LIST_BYTES_MAX = 1 << 30
 """A list of ten million files; what is larger is no list."""
+
+PATIENCE_MILLISECONDS = 50
+"""How often somebody who waits for a pipe asks whether that is still wanted."""
+
+READ_BYTES = 1 << 20
 
 _HINTS = (
     (re.compile(r"b3sum|blake3|\.b3\b"), "blake3"),
@@ -98,17 +106,48 @@ def _named_after(base: str) -> str | None:
     return base[: suffix.start()] or None if suffix and suffix.end() == len(base) else None
 
 
-def read_sums(path: Path, algorithm: str | None = None) -> SumsFile:
-    """Read the list at ``path``; ``-`` is the standard input.  Raises StorageError, UsageError."""
+def read_sums(path: Path, algorithm: str | None = None, job: Job | None = None) -> SumsFile:
+    """Read the list at ``path``; ``-`` is the standard input.
+
+    A pipe may say nothing for a long time: once ``job`` is cancelled, nobody waits for it any more.  Raises
+    StorageError, UsageError, CancelledError.
+    """
+    job = job or Job()
     if str(path) == STANDARD_INPUT:
-        data = standard_input().read(LIST_BYTES_MAX + 1)
+        with storing("read", Path("the standard input")):
+            data = _read(standard_input().fileno(), job)
         _check_size(path, len(data))
         return SumsFile.of("standard input", data, algorithm)
-    with storing("read", path), path.open("rb") as file:
-        _check_size(path, path.stat().st_size if stat.S_ISREG(path.stat().st_mode) else 0)
-        data = file.read(LIST_BYTES_MAX + 1)
+    with storing("read", path):
+        # To open a pipe that nobody writes to would wait for whoever does.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.set_blocking(handle, True)
+            status = os.fstat(handle)
+            _check_size(path, status.st_size if stat.S_ISREG(status.st_mode) else 0)
+            data = _read(handle, job)
+        finally:
+            os.close(handle)
     _check_size(path, len(data))
     return SumsFile.of(str(path), data, algorithm)
+
+
+def _read(handle: int, job: Job) -> bytes:
+    """All of a list, and a little more of what is too large for one.  Raises OSError, CancelledError."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    chunks, left = [], LIST_BYTES_MAX + 1
+    while left > 0:
+        if job.cancelled:
+            raise cancelled()
+        if not poll.poll(PATIENCE_MILLISECONDS):
+            continue
+        chunk = os.read(handle, min(left, READ_BYTES))
+        if not chunk:
+            break
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
 
 
 def standard_input() -> BinaryIO:

@@ -828,7 +828,8 @@ class Transfer:
                 # That one is asked next, whom this one's wish to be left alone does not concern.
                 error.retry_after = None
             return error
-        if isinstance(error, OriginChanged) and source.path is None and not sources.has_other_than(source):
+        if isinstance(error, OriginChanged) and not sources.has_other_than(source):
+            # It is begun anew with this one, a local copy too.
             return error
         source.dead = error
         if sources.has_other_than(source):

@@ -17,7 +17,7 @@ from fdf256_fast.errors import Error, TransferError, UsageError
 from fdf256_fast.forgotten import is_forgotten, read_forgotten
 from fdf256_fast.limits import Limits
 from fdf256_fast.progress import Progress
-from fdf256_fast.record import download_command, read_record
+from fdf256_fast.record import Record, download_command, read_record
 from fdf256_fast.sizes import read_sizes, write_sizes
 from fdf256_fast.sums import BadLine
 from fdf256_fast.verification import Damaged, Verification
@@ -140,6 +140,7 @@ class _Look:
         self._progress = progress
         self._job = Job()
         self._has_sizes = False
+        self._record: Record | None = None
 
     async def run(self) -> Verification:
         checking, target = self._checking, self._workspace.target
@@ -157,6 +158,8 @@ class _Look:
         return found
 
     def _prepare(self, forgotten: frozenset[str]) -> tuple[Audit, int | None]:
+        # Now, and not when all is read: a download, or a call of forget, may replace both meanwhile.
+        self._record = read_record(self._workspace)
         leave_out = sorted(forgotten)
         if forgotten:
             # Names with leading zeros are recorded without.
@@ -190,18 +193,23 @@ class _Look:
             tuple(BadLine(*problem) for problem in audit.problems),
             audit.problem_count,
             is_strict=self._checking.is_strict,
-            fault=self._fault(len(forgotten)),
+            fault=self._fault(forgotten),
         )
 
-    def _fault(self, forgotten: int) -> str:
+    def _fault(self, forgotten: frozenset[str]) -> str:
         """Lines that are gone are named by nothing but their number.
 
-        A call of ``forget`` that was killed may have taken lines out of it that the record still counts.
+        A call of ``forget`` that was killed may have left lines in it that the record does not count any
+        more, or does still.
         """
-        lines = len(self._manifest.splitlines())
-        record = read_record(self._workspace)
-        if record is not None and record.files != lines and record.forgotten == forgotten:
-            return f"the manifest has {lines:,} lines, and {record.files:,} files were installed"
+        lines, record = self._manifest.splitlines(), self._record
+        if record is not None:
+            there = len(lines)
+            if forgotten and record.knows(forgotten):
+                there -= sum(is_forgotten(os.fsdecode(line[66:]), forgotten) for line in lines)
+            if record.files != there or record.lost:
+                expected = record.files + record.lost
+                return f"the manifest has {there:,} lines, and {expected:,} files were installed"
         return "" if lines else "the manifest is empty"
 
     async def _write_sizes(self, audit: Audit) -> None:
@@ -282,6 +290,14 @@ async def verify_unlisted(target: Path, checking: Checking, progress: Progress) 
             hint=f"Run {download} to install the dataset there, or to finish what was begun.",
         )
     catalog = checking.catalog if checking.catalog is not None else await in_thread(catalog_of, target)
+    silent = [archive.file_name for archive in catalog.archives if archive.kind != "zip"]
+    if silent:
+        # What cannot be looked at must not be called sound for the rest of it.
+        raise UsageError(
+            f"{target} has no manifest, and {silent[0]} does not say what lies where in it"
+            + (f", as little as {len(silent) - 1} others" if silent[1:] else ""),
+            hint=f"Run {download}: it fetches what no zip vouches for, and writes the manifest.",
+        )
     options = Options(mirrors=checking.mirrors, limits=checking.limits)
     try:
         comparison = await compare(target, catalog, options, progress)

@@ -121,6 +121,7 @@ class Verification(NamedTuple):
             "ok": self.ok,
             "error": self.error or None,
             "target": self.target,
+            "archives": [],
             "files": self.files,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
@@ -136,4 +137,6 @@ class Verification(NamedTuple):
             "ignored": self.ignored,
             "repaired": self.repaired,
             "bytes_downloaded": self.bytes_downloaded,
+            "bytes_resumed": 0,
+            "retries": 0,
         }

@@ -53,7 +53,15 @@ class Workspace(NamedTuple):
 
     @property
     def next_manifest(self) -> Path:
-        """The manifest of what is about to be published."""
+        """The manifest of what is about to be published.
+
+        Not the name that a new :attr:`manifest` grows under: to replace that one must not touch this one.
+        """
+        return self.home / "SHA256SUMS.next"
+
+    @property
+    def manifest_draft(self) -> Path:
+        """Where a new :attr:`manifest` grows; earlier versions had their :attr:`next_manifest` there."""
         return self.home / "SHA256SUMS.new"
 
     @property
@@ -199,7 +207,7 @@ class Workspace(NamedTuple):
         """Remove what only an unfinished run needs; the journal last, since with it this is done again."""
         for folder in ("staging", "records", "ends", "spool"):
             remove_folder(self.home / folder)
-        for path in (self.journal, self.next_manifest, self.installed, self.sizes):
+        for path in (self.journal, self.manifest, self.next_manifest, self.installed, self.sizes):
             path.with_name(path.name + ".new").unlink(missing_ok=True)
         self.next_manifest.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)

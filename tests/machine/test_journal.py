@@ -258,7 +258,7 @@ async def test_a_lost_manifest_in_the_middle_of_publishing_is_not_the_end(
             patch.setattr("fdf256_fast.installation.finish_publishing", die)
             with pytest.raises(OSError, match="dead"):
                 await install(site.target, catalog=site.catalog(origin))
-        (site.home / "SHA256SUMS.new").unlink()
+        (site.home / "SHA256SUMS.next").unlink()
         before = origin.bytes_sent
         await site.finish(site.catalog(origin))
         assert origin.bytes_sent - before < 10_000

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from typing import TYPE_CHECKING
 
@@ -167,6 +171,95 @@ def test_the_list_may_come_through_a_pipe(tmp_path: Path) -> None:
     run = [sys.executable, "-m", "fdf256_fast", "verify", "--sums", "-", str(tmp_path), "--json"]
     said = subprocess.run(run, input=f"{digest}  a".encode(), capture_output=True, check=True, timeout=60)
     assert b'"verified": "sha256"' in said.stdout
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+@pytest.mark.parametrize("source", ["-", "fifo"])
+async def test_whoever_waits_for_a_list_can_be_interrupted(
+    source: str, how: signal.Signals, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    run = [sys.executable, "-c", ANNOUNCED, "verify", "--quiet", "--sums", source, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(run, cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"waiting\n"
+            process.send_signal(how)
+            assert process.wait(timeout=30) == 130
+            assert process.stderr is not None
+            assert process.stderr.read() == b"Interrupted. Nothing was changed.\n"
+        finally:
+            process.kill()
+
+
+ANNOUNCED = """
+import select, sys
+from fdf256_fast import foreground, sums, status
+
+class Announced:
+    def __init__(self):
+        self._poll = select.poll()
+        self.register = self._poll.register
+    def poll(self, milliseconds):
+        print("waiting", flush=True)
+        self.poll = self._poll.poll
+        return self.poll(milliseconds)
+
+class module:
+    POLLIN, poll = select.POLLIN, Announced
+
+sums.select = module
+status.run(sys.argv[1:])
+"""
+"""The command, which says when it waits for a list: until then it is Python that is interrupted."""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict", "utf-8:surrogateescape"])
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_a_folder_may_be_called_what_no_text_is(is_sound: bool, encoding: str, tmp_path: Path) -> None:
+    folder = tmp_path / "s\udcff"
+    make_files(folder, ["a"])
+    data = (folder / "a").read_bytes() if is_sound else b"another"
+    (tmp_path / "L").write_text(f"{hashlib.sha256(data).hexdigest()}  a\n")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for run in (["verify", "--sums", "L"], ["verify"]):
+        if len(run) == 1:
+            (folder / ".fdf256").mkdir()
+            shutil.copy(tmp_path / "L", folder / ".fdf256/SHA256SUMS")
+        command = [sys.executable, "-m", "fdf256_fast", *run, "s\udcff"]
+        said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+        assert said.returncode == (0 if is_sound else 3), said.stderr
+        assert b"Traceback" not in said.stderr
+        assert (b"s\\udcff" if "strict" in encoding else b"s\xff") in said.stdout or not is_sound
+
+
+async def test_a_cancelled_call_does_not_wait_for_a_list(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    task = asyncio.create_task(fdf.verify_sums_async(tmp_path / "fifo", tmp_path))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_a_list_may_come_through_a_named_pipe_late_and_in_pieces(tmp_path: Path) -> None:
+    make_files(tmp_path, ["a"])
+    os.mkfifo(tmp_path / "fifo")
+    digest = hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()
+
+    def write() -> None:
+        time.sleep(0.1)
+        with (tmp_path / "fifo").open("w") as out:
+            for piece in (digest[:30], digest[30:], "  a\n"):
+                out.write(piece)
+                out.flush()
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert fdf.verify_sums(tmp_path / "fifo", tmp_path).ok
+    thread.join()
 
 
 def test_crc32_has_a_form_of_its_own(tmp_path: Path) -> None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fdf256_fast as fdf
-from fdf256_fast.errors import UsageError
+from fdf256_fast.errors import IntegrityError, UsageError
 from fdf256_fast.origin import Origin
-from tests.integration.oracles import check_manifest, same_tree, unzipped
+from tests.extract.archives import MEMBERS, tar_of
+from tests.integration.oracles import bytes_of, check_manifest, same_tree, unzipped, write_zip
 from tests.integration.runs import Recorder, command
+from tests.siblings.sites import Site
+from tests.verify.sets import IMAGES, lines_of, make_set
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,3 +134,72 @@ async def test_a_repair_keeps_forgotten_images_out(published: Publish, tmp_path:
 async def test_an_empty_folder_is_no_tree(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing is installed"):
         await fdf.verify_async(tmp_path)
+
+
+@pytest.mark.parametrize("record", ["gone", "of another digest", "intact"])
+async def test_a_repair_never_puts_another_version_in_a_files_place(record: str, tmp_path: Path) -> None:
+    catalog, target, path = make_set(tmp_path / "m"), tmp_path / "target", "train/images/3.png"
+    other = make_set(tmp_path / "m2", {**IMAGES, path: bytes_of(len(IMAGES[path]), 99)})
+    await fdf.install(target, catalog=catalog)
+    manifest = (target / ".fdf256/SHA256SUMS").read_bytes()
+    (target / path).write_bytes(b"damaged")
+    if record == "gone":
+        (target / ".fdf256/installed.json").unlink()
+    mirrors = [str(tmp_path / "m2")]
+    (tmp_path / "m").rename(tmp_path / "away")
+    with pytest.raises(IntegrityError, match=r"3\.png|digest"):
+        await fdf.verify_async(
+            target, repair=True, catalog=other if record == "of another digest" else catalog, mirrors=mirrors
+        )
+    assert (target / ".fdf256/SHA256SUMS").read_bytes() == manifest
+    assert (target / path).read_bytes() == b"damaged"
+    (tmp_path / "away").rename(tmp_path / "m")
+    found = await fdf.verify_async(target, repair=True, catalog=catalog)
+    assert (found.ok, found.repaired) == (True, 1)
+    assert sorted(lines_of(target)) == sorted(manifest.splitlines(keepends=True))
+    assert (target / path).read_bytes() == IMAGES[path]
+
+
+async def test_a_repair_without_a_record_makes_nothing_complete(tmp_path: Path) -> None:
+    catalog, target = make_set(tmp_path / "m"), tmp_path / "target"
+    await fdf.install(target, catalog=catalog)
+    (target / ".fdf256/installed.json").unlink()
+    (target / "train/images/3.png").unlink()
+    assert (await fdf.verify_async(target, repair=True, catalog=catalog)).ok
+    assert not (await fdf.install(target, catalog=catalog)).already_installed
+    assert (await fdf.install(target, catalog=catalog)).already_installed
+
+
+async def test_nor_does_it_one_of_a_tar(tmp_path: Path) -> None:
+    target, path = tmp_path / "target", "train/images/3.png"
+    site, other = Site(tmp_path / "one"), Site(tmp_path / "other")
+    site.put("a.tar", tar_of(MEMBERS))
+    other.put("a.tar", tar_of({**MEMBERS, path: bytes_of(len(MEMBERS[path]), 99)}))
+    catalog = site.catalog((tmp_path / "one").as_uri())
+    await fdf.install(target, catalog=catalog)
+    manifest = lines_of(target)
+    (target / path).write_bytes(b"damaged")
+    with pytest.raises(IntegrityError, match="another file than the one that was installed"):
+        await fdf.verify_async(target, repair=True, catalog=other.catalog((tmp_path / "other").as_uri()))
+    assert (lines_of(target), (target / path).read_bytes()) == (manifest, b"damaged")
+    assert (await fdf.verify_async(target, repair=True, catalog=catalog)).ok
+    assert (target / path).read_bytes() == MEMBERS[path]
+
+
+@pytest.mark.parametrize("others", [{}, {"b.zip": b""}], ids=["tar alone", "with a zip"])
+async def test_a_tree_without_a_manifest_is_not_called_sound_for_archives_that_tell_nothing(
+    others: dict[str, bytes], tmp_path: Path
+) -> None:
+    target, site = tmp_path / "target", Site(tmp_path / "served")
+    site.put("im.tar", tar_of(MEMBERS))
+    for name in others:
+        site.put(name, write_zip(tmp_path / name, {"val/images/9.png": b"9"}).read_bytes())
+    (target / "train/images").mkdir(parents=True)
+    (target / "train/images/1.png").write_bytes(b"garbage")
+    catalog = site.catalog(site.folder.as_uri())
+    with pytest.raises(UsageError, match=r"im\.tar does not say what lies where") as caught:
+        await fdf.verify_async(target, catalog=catalog)
+    assert "fdf256 download" in (caught.value.hint or "")
+    await fdf.install(target, catalog=catalog)
+    assert (target / "train/images/1.png").read_bytes() == MEMBERS["train/images/1.png"]
+    assert (await fdf.verify_async(target)).ok

@@ -370,6 +370,43 @@ async def test_the_command_prints_one_object(target: Path) -> None:
     assert json.loads(result.stdout) == report
 
 
+COMMON = [
+    "ok",
+    "error",
+    "target",
+    "archives",
+    "files",
+    "bytes_downloaded",
+    "bytes_resumed",
+    "seconds",
+    "retries",
+    "verified",
+]
+"""What every command's object has."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify",),
+        ("forget", "--ids", "ids"),
+        ("verify", "--sums", "none"),
+        ("download", "--catalog", "none"),
+    ],
+)
+async def test_the_object_has_what_all_of_them_have_and_names_the_target_also_on_failure(
+    arguments: tuple[str, ...], target: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "ids").write_text("train/3\n")
+    done = await command(*arguments, target, "--json", cwd=tmp_path)
+    assert done.report["ok"] is ("none" not in arguments)
+    for folder in (target, tmp_path / "nowhere"):
+        done = await command(*arguments, folder, "--json", cwd=tmp_path)
+        assert set(COMMON) <= done.report.keys()
+        assert done.report["target"] == str(folder)
+    assert (done.status, done.report["ok"]) == (2 if "download" in arguments else 5, False)
+
+
 async def test_options_that_do_not_go_together_are_refused(target: Path) -> None:
     for arguments in (["--algorithm", "md5"], ["--sums", "x", "--quick"], ["--sums", "x", "--repair"]):
         result = await command("verify", target, *arguments)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fdf256_fast.calls import aimed_at
 from fdf256_fast.options import (
     PATH,
     Common,
@@ -47,6 +48,9 @@ def download(target: Path | None, catalog: str, mirror: tuple[str, ...], **argum
     common = Common(arguments)
     selection = selection_of(arguments)
     options = Options(mirrors=mirror, selection=selection, limits=common.limits, **arguments)
-    found = load_catalog(catalog)
-    report = run(install_catalog(target or Path("data") / found.name, found, options, common.progress))
+    with aimed_at(target or ""):
+        found = load_catalog(catalog)
+        goal = target or Path("data") / found.name
+    with aimed_at(goal):
+        report = run(install_catalog(goal, found, options, common.progress))
     common.show(report, verb="Installed")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fdf256_fast.calls import aimed_at
 from fdf256_fast.options import PATH, Common, Interrupted, option, print_json, run, screen
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def forget(
     from fdf256_fast.selection import Ids
 
     common = Common(arguments)
-    wanted = set(paths_of(Ids.read(ids))) if ids is not None else set()
+    with aimed_at(target):
+        wanted = set(paths_of(Ids.read(ids))) if ids is not None else set()
 
     async def work() -> Forgotten:
         if user_nsid:
@@ -48,7 +50,8 @@ def forget(
         return await forget_images(target, wanted, dry_run=dry_run)
 
     try:
-        done = run(work())
+        with aimed_at(target):
+            done = run(work())
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         raise Interrupted("What is recorded is kept; the same command goes on from there.") from error
     if common.as_json:

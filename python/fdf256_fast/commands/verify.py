@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fdf256_fast import local
+from fdf256_fast.calls import aimed_at, say
 from fdf256_fast.errors import IntegrityError
 from fdf256_fast.options import PATH, Common, Interrupted, limits, option, run
 
@@ -55,7 +56,8 @@ def verify(**arguments: Any) -> int:
         return local.verify_list(arguments)
     common = Common(arguments)
     try:
-        found = _tree(arguments["target"], arguments, common)
+        with aimed_at(arguments["target"] or TARGET):
+            found = _tree(arguments["target"], arguments, common)
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         words = "What was fetched is kept." if arguments["repair"] else "Nothing was changed."
         raise Interrupted(words) from error
@@ -88,7 +90,7 @@ def _show_rest(found: Verification, common: Common, arguments: dict[str, Any]) -
     if found.ok or common.quiet:
         return
     if found.returned:
-        click.echo(f"Images that were to be forgotten are there: fdf256 forget {found.target} removes them.")
+        say(f"Images that were to be forgotten are there: fdf256 forget {found.target} removes them.")
     if found.is_manifest:
         _show_advice(found, arguments)
 
@@ -96,12 +98,12 @@ def _show_rest(found: Verification, common: Common, arguments: dict[str, Any]) -
 def _show_advice(found: Verification, arguments: dict[str, Any]) -> None:
     download = _download_command(found, arguments)
     if found.fault or found.bad_line_count:
-        click.echo(f"{download} makes the manifest anew, and fetches only what is missing.")
+        say(f"{download} makes the manifest anew, and fetches only what is missing.")
     elif (found.missing or found.damaged) and arguments["repair"]:
-        click.echo("What is left could not be repaired: no archive has it, or something is in its way.")
+        say("What is left could not be repaired: no archive has it, or something is in its way.")
     elif found.missing or found.damaged:
         again = download if found.checked == "crc32" else f"fdf256 verify {found.target} --repair"
-        click.echo(f"{again} fetches it again.")
+        say(f"{again} fetches it again.")
 
 
 def _download_command(found: Verification, arguments: dict[str, Any]) -> str:
