@@ -720,7 +720,15 @@ impl Shared {
                 });
                 return;
             }
-            Ok(()) => stream.finish(directory, staging).and_then(|sha256| unpacking.record(index, &sha256)),
+            Ok(()) => {
+                let spool = stream.take_spool();
+                let recorded =
+                    stream.finish(directory, staging).and_then(|sha256| unpacking.record(index, &sha256));
+                if let (Ok(()), Some(spool)) = (&recorded, spool) {
+                    spool.remove();
+                }
+                recorded
+            }
             Err(error @ Error::Member { .. }) => {
                 // It may have its full size, and a record from before.
                 stream.discard(staging);

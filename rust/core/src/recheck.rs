@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::Records;
 use crate::staging::Staging;
+use crate::unpack::Sha256Bytes;
 use crate::zip::{Directory, Entry};
 
 /// What the staging folder and the records of one archive should hold.
@@ -107,7 +108,7 @@ impl Unpacked<'_> {
         }
         let mut sound = self.staging.size(&name) == Some(entry.bytes);
         if sound && (thorough || record.is_none()) {
-            let contents = self.read(&entry, &name, record.is_some(), job)?;
+            let contents = read(self.staging, &entry, record.is_some(), job)?;
             sound = match (contents, record) {
                 (Some((sha256, _)), Some(record)) => sha256 == record,
                 (Some((sha256, crc32)), None) if crc32 == entry.crc32 => {
@@ -124,26 +125,46 @@ impl Unpacked<'_> {
         Ok(State::Lost(record.is_some()))
     }
 
-    /// SHA-256 and CRC-32 of a staged file; None where the disk cannot read it any more.
-    fn read(
-        &self,
-        entry: &Entry<'_>,
-        name: &str,
-        has_record: bool,
-        job: &Job,
-    ) -> Result<Option<([u8; 32], u32)>> {
-        let Ok(mut file) = self.staging.open_file(name) else { return Ok(None) };
-        // Of what others have unpacked there is none, and no doubt.
-        if has_record {
-            forget_cached(&file);
-        }
-        let (mut sha256, mut crc32) = (Sha256::new(), crc32fast::Hasher::new());
-        let read = read_on(&mut file, &self.staging.path(name), u64::MAX, job, |data| {
-            sha256.update(data);
-            crc32.update(data);
-        });
-        job.check()?;
-        let whole = matches!(read, Ok(count) if count == entry.bytes);
-        Ok(whole.then(|| (sha256.finalize().into(), crc32.finalize())))
+}
+
+/// SHA-256 and CRC-32 of a staged file; None where the disk cannot read it any more.
+fn read(
+    staging: &Staging,
+    entry: &Entry<'_>,
+    has_record: bool,
+    job: &Job,
+) -> Result<Option<(Sha256Bytes, u32)>> {
+    let name = entry.name();
+    let Ok(mut file) = staging.open_file(&name) else { return Ok(None) };
+    // Of what others have unpacked there is none, and no doubt.
+    if has_record {
+        forget_cached(&file);
     }
+    let (mut sha256, mut crc32) = (Sha256::new(), crc32fast::Hasher::new());
+    let read = read_on(&mut file, &staging.path(&name), u64::MAX, job, |data| {
+        sha256.update(data);
+        crc32.update(data);
+    });
+    job.check()?;
+    let whole = matches!(read, Ok(count) if count == entry.bytes);
+    Ok(whole.then(|| (sha256.finalize().into(), crc32.finalize())))
+}
+
+/// Whether a member was unpacked, checked and recorded, and its file is the one of the record.
+///
+/// # Errors
+/// `Cancelled`.
+pub(crate) fn is_whole(
+    directory: &Directory,
+    index: usize,
+    staging: &Staging,
+    records: &Records,
+    job: &Job,
+) -> Result<bool> {
+    let (entry, record) = (directory.entry(index), records.get(index));
+    if record.is_none() || staging.size(&entry.name()) != Some(entry.bytes) {
+        return Ok(false);
+    }
+    let contents = read(staging, &entry, true, job)?;
+    Ok(contents.is_some_and(|(sha256, crc32)| Some(sha256) == record && crc32 == entry.crc32))
 }

@@ -35,7 +35,7 @@ pub struct Stream {
     spool: Option<Spool>,
 }
 
-struct Spool {
+pub(crate) struct Spool {
     file: File,
     path: PathBuf,
 }
@@ -185,10 +185,12 @@ impl Stream {
         self.unpacker.discard(staging);
     }
 
+    /// What is to be removed once the member is recorded: until then an interrupted run goes on from it.
+    pub(crate) fn take_spool(&mut self) -> Option<Spool> {
+        self.spool.take()
+    }
+
     pub fn finish(self, directory: &Directory, staging: &Staging) -> Result<Sha256Bytes> {
-        if let Some(spool) = self.spool {
-            spool.remove();
-        }
         let entry = directory.entry(self.index);
         let sound = match self.data_start {
             None => Err(directory.refuse_member(&entry, "its local header is cut off")),
@@ -274,7 +276,7 @@ impl Spool {
         self.file.write_all(data).map_err(|source| Error::storage("write", &self.path, &source))
     }
 
-    fn remove(self) {
+    pub(crate) fn remove(self) {
         // A spool that stays behind is removed with its folder when the target is finished.
         let _ = std::fs::remove_file(&self.path);
     }

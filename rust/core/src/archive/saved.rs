@@ -9,6 +9,7 @@ use super::{Archive, Rewind, Spec, StreamSlot, UNKNOWN_BYTES, UntarSlot};
 use crate::digest::{Algorithm, Hasher, forget_cached, hex, read_on, unhex};
 use crate::error::{Error, Result};
 use crate::job::Job;
+use crate::recheck::is_whole;
 use crate::stream::{SavedStream, Stream};
 use crate::untar::{SavedUntar, Untar, UntarSpec};
 
@@ -334,6 +335,12 @@ impl Archive {
         // BLAKE3 cannot go back; with a file, its start can be hashed again.
         if (self.algorithm.is_some() && hasher.is_none()) || start > saved.passed {
             return Err(self.unusable("its saved state has no way back"));
+        }
+        // It may have ended after the journal was written, and what was to go on from is gone since.
+        if is_whole(directory, saved_stream.index(), &unpacking.staging, &unpacking.records, job)? {
+            self.unpacked += 1;
+            self.passed = self.passed.max(directory.extent(saved_stream.index()).1);
+            return Ok(());
         }
         let stream = if saved_stream.position() == saved.passed {
             Stream::resume(directory, saved_stream, &unpacking.staging, &unpacking.spool, job)?
