@@ -123,7 +123,7 @@ def test_the_standard_input_is_the_file_that_is_open_and_not_its_name(tmp_path: 
         subprocess.run([*run, str(tmp_path / "rest")], stdin=file, check=True, timeout=60)
     assert files_in(tmp_path / "rest") == MEMBERS
     ours, theirs = socket.socketpair()
-    with ours, theirs, subprocess.Popen([*run, str(tmp_path / "socket")], stdin=theirs) as process:
+    with ours, theirs, subprocess.Popen([*run, str(tmp_path / "socket")], stdin=theirs.fileno()) as process:
         theirs.close()
         ours.sendall(tar_of(MEMBERS))
         ours.shutdown(socket.SHUT_WR)
