@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from fdf256_fast.archive_run import ArchiveRun
 from fdf256_fast.errors import TransferError
 from fdf256_fast.in_order import InOrder
 from fdf256_fast.journal import Entry
 from fdf256_fast.sources import Source
 
 if TYPE_CHECKING:
-    from fdf256_fast.client import Answer
+    from collections.abc import AsyncIterator, Callable
 
 PATIENCE_SECONDS = 20.0
+NUMBER = 7
+SOURCE = Source.parse("http://127.0.0.1/a")
+ANSWER: Any = SimpleNamespace(total=None)
 
 
 class Engine:
@@ -27,6 +33,9 @@ class Engine:
         self.told: list[str] = []
         self.asked = threading.Event()
         self.written = threading.Event()
+
+    def add(self, *_: object, **options: object) -> int:
+        return NUMBER
 
     def abandon(self, number: int) -> None:
         self.told.append(f"abandon {number}")
@@ -44,12 +53,16 @@ class Transfer:
 
     def remove(self, feed: object) -> None: ...
 
+    @contextlib.asynccontextmanager
+    async def get(self, *_: object, **options: object) -> AsyncIterator[object]:
+        yield ANSWER
+
     async def stream(self, *_: object) -> None:
         raise TransferError("it broke off", url="http://127.0.0.1/a")
 
 
-class Stream(InOrder):
-    """One that nothing is known of: neither a validator nor a digest."""
+class Plain(InOrder):
+    """A plain file of which nothing is known: neither a validator nor a digest."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__("a")
@@ -64,25 +77,48 @@ class Stream(InOrder):
         return self.entry
 
     async def _add(self, total: int | None, saved: str | None) -> int:
-        self._number = 7
-        return self._number
+        self._number = NUMBER
+        return NUMBER
 
     async def attempt(self) -> None:
-        answer = cast("Answer", SimpleNamespace(total=1000))
-        await self._stream_whole(Source.parse("http://127.0.0.1/a"), answer)
+        await self._stream_whole(SOURCE, ANSWER)
+
+
+class Spooled(ArchiveRun):
+    """An archive that goes through a file on disk."""
+
+    def __init__(self, engine: Engine) -> None:
+        limits = SimpleNamespace(memory_bytes=1 << 20)
+        self._shared = cast("Any", SimpleNamespace(engine=engine, transfer=Transfer(), limits=limits))
+        self.archive = cast("Any", SimpleNamespace(name="a"))
+        self.sources = self._budget = cast("Any", None)
+        self._digest = None
+        self._numbers = []
+        self._downloaded = 0
+        self._entry = Entry("a")
+
+    async def attempt(self) -> None:
+        await self._stream(SOURCE, Path("spool"))
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_nobody_writes_any_more_when_a_broken_stream_is_tried_again(is_cancelled: bool) -> None:
+@pytest.mark.parametrize("kind", [Plain, Spooled])
+async def test_nobody_writes_any_more_when_a_broken_stream_is_tried_again(
+    kind: Callable[[Engine], Plain | Spooled], is_cancelled: bool
+) -> None:
     engine = Engine()
-    attempt = asyncio.create_task(Stream(engine).attempt())
-    assert await asyncio.to_thread(engine.asked.wait, PATIENCE_SECONDS)
+    attempt = asyncio.create_task(kind(engine).attempt())
+    asked = asyncio.create_task(asyncio.to_thread(engine.asked.wait, PATIENCE_SECONDS))
+    await asyncio.wait({attempt, asked}, return_when=asyncio.FIRST_COMPLETED)
     for _ in range(3):
         if is_cancelled:
             attempt.cancel()
         await asyncio.sleep(0.01)
-    assert not attempt.done()
+    still_at_it = not attempt.done()
     engine.written.set()
+    engine.asked.set()
     with pytest.raises(asyncio.CancelledError if is_cancelled else TransferError):
         await attempt
-    assert engine.told == ["abandon 7", "rest 7"]
+    await asked
+    assert still_at_it
+    assert engine.told == [f"abandon {NUMBER}", f"rest {NUMBER}"]
