@@ -522,6 +522,8 @@ class ArchiveRun:
                 return await feed.done
             except BaseException:
                 engine.abandon(number)
+                # Who still writes what came would write it into the file that the next attempt begins.
+                await in_thread(engine.rest, number)
                 raise
             finally:
                 transfer.remove(feed)

@@ -14,6 +14,7 @@ from fdf256_fast.retry import Transient, Unranged
 from fdf256_fast.sources import UNRANGED_MAX, OriginChanged, Source, Sources, Validator
 from fdf256_fast.spans import SPAN_BYTES_MAX, Span
 from fdf256_fast.transfer import AHEAD_MEMORY_SHARE, Feed, Flight, Transfer
+from fdf256_fast.watch import in_thread
 from fdf256_fast.workspace import file_size
 
 if TYPE_CHECKING:
@@ -218,6 +219,8 @@ class InOrder:
             if not source.validator and self._digest is None:
                 self._engine.abandon(number)
                 self._number = None
+                # Who still writes what came would write it into the file that the next attempt begins.
+                await in_thread(self._engine.rest, number)
             raise
         finally:
             self._transfer.remove(feed)

@@ -54,6 +54,8 @@ DEPENDS = None
 """On the version of Python."""
 
 DIFFERENCES = {
+    "unix-names": Difference(archive([Member("été".encode(), DATA)]), READ, core_reads=True),
+    "names-from-here": Difference(archive([Member("./"), Member("./a", DATA)]), READ, core_reads=True),
     "names-that-leave": Difference(of_hostile("name '../up'"), READ),
     "control-characters": Difference(archive([Member("a\x1bb", DATA)]), READ),
     "long-names": Difference(archive([Member("x" * 256, DATA)]), READ),

@@ -13,6 +13,7 @@ import sysconfig
 import tempfile
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdf256_fast import IntegrityError, fetch
+from fdf256_fast.origin import Origin
 from tests.archives.differences import DIFFERENCES
 from tests.archives.maker import DEFLATED, DESCRIPTOR, ZSTD, Member, archive, zstd_frame
 from tests.archives.unpacking import (
@@ -196,16 +198,64 @@ def test_what_other_programs_write(maker: str, tmp_path: Path) -> None:
     out = tmp_path / "out.zip"
     subprocess.run([word.format(out=out) for word in MAKERS[maker]], cwd=tree, check=True, timeout=60)
     data = out.read_bytes()
-    if maker == "bsdtar":
-        # It stores "./" itself, and "./a.txt": names that are refused here.
-        with pytest.raises(IntegrityError, match="'\\.'"):
-            by_core(data, tmp_path / "refused")
-        names = [path.name for path in tree.iterdir()]
-        subprocess.run(["bsdtar", "--format", "zip", "-cf", out, *names], cwd=tree, check=True, timeout=60)
-        data = out.read_bytes()
-    found = same(data)
-    assert found["folder/b.bin"] == bytes_of(70_000)
-    assert found["folder/empty/"] == b""
+    found = by_core(data, tmp_path / "unpacked")
+    assert found == on_disk(tree)
+    if maker != "bsdtar":  # which stores "./" itself, and "./a.txt"
+        flagged = {
+            name.encode("cp437").decode() if name not in found else name: contents
+            for name, contents in by_zipfile(data).items()
+        }
+        assert found == flagged
+
+
+def test_a_name_of_unix_is_utf_8_where_it_can_be(tmp_path: Path) -> None:
+    def read(name: str, made_by: int, flags: int = 0) -> set[str]:
+        data = archive([Member(name.encode("utf-8" if name != "caf\u00e9" else "cp437"), made_by=made_by)])
+        return {*by_core(data, tmp_path / f"{name}{made_by}")}
+
+    for made_by in (3, 19):
+        assert read("\u00e9t\u00e9", made_by) == {"\u00e9t\u00e9"}
+        assert read("caf\u00e9", made_by) == {"caf\u00e9"}
+    # Of MS-DOS and Windows it is code page 437, as zipfile reads it.
+    assert read("\u00e9t\u00e9", 0) == {"\u00e9t\u00e9".encode().decode("cp437")}
+
+
+def test_the_unicode_path_of_a_unix_name_is_that_name(tmp_path: Path) -> None:
+    raw = "\u00e9".encode()
+    field = struct.pack("<BI", 1, zlib.crc32(raw)) + raw
+    data = archive([Member(raw, b"1", extra=struct.pack("<HH", 0x7075, len(field)) + field)])
+    assert by_core(data, tmp_path / "a") == {"\u00e9": b"1"}
+    written = b"./" + raw
+    field = struct.pack("<BI", 1, zlib.crc32(written)) + written
+    data = archive([Member(written, b"1", extra=struct.pack("<HH", 0x7075, len(field)) + field)])
+    assert by_core(data, tmp_path / "b") == {"\u00e9": b"1"}
+
+
+def test_names_from_this_folder_are_unpacked_into_it(tmp_path: Path) -> None:
+    data = archive([Member("./"), Member("./a", b"1"), Member("././b/"), Member("./b/c", b"2")])
+    assert by_core(data, tmp_path / "a") == {"a": b"1", "b/c": b"2"}
+    with zipfile.ZipFile(io.BytesIO(data)) as opened:
+        opened.extractall(tmp_path / "zipfile")
+    assert on_disk(tmp_path / "zipfile") == on_disk(tmp_path / "a" / "staging")
+
+
+def test_a_folder_may_be_marked_as_deflated_with_or_without_data(tmp_path: Path) -> None:
+    data = archive([Member("a/", method=DEFLATED, packed=b""), Member("b/", method=DEFLATED)])
+    assert same(data) == {"a/": b"", "b/": b""}
+
+
+@pytest.mark.parametrize("zeros", [1, 3, 10_239, 65_000])
+async def test_zeros_behind_the_end_are_passed_over_on_every_way(zeros: int, tmp_path: Path) -> None:
+    members = {f"folder/{number}.bin": bytes_of(number * 10) for number in range(900)}
+    data = archive([Member(name, contents) for name, contents in members.items()], comment=b"hello")
+    data += bytes(zeros)
+    assert same(data) == members
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "a.zip").write_bytes(data)
+    async with Origin(tmp_path / "served") as origin:
+        await fetch(f"{origin.url}/a.zip", tmp_path / "target", extract=True)
+    found = {name: read for name, read in on_disk(tmp_path / "target").items() if ".fdf256" not in name}
+    assert found == members
 
 
 # ---- archives that nobody here made ----------------------------------------------------------------

@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import zipfile
@@ -84,6 +85,83 @@ def test_a_tar_may_come_through_a_pipe(archive: Path, tmp_path: Path) -> None:
     result = subprocess.run(run, input=zipped, check=False, timeout=60, capture_output=True)
     assert result.returncode == 3
     assert b"pipe" in result.stderr
+
+
+async def test_a_named_pipe_may_be_opened_by_its_writer_later_or_never(tmp_path: Path) -> None:
+    pipe, out = tmp_path / "pipe", tmp_path / "out"
+    os.mkfifo(pipe)
+
+    async def working() -> None:
+        async with asyncio.timeout(60):
+            while not (out / ".fdf256/lock").exists():  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.01)
+        # It is about to open the pipe; until somebody writes, nothing more is to be seen.
+        await asyncio.sleep(0.3)
+
+    async with started("extract", pipe, "-d", out) as process:
+        await working()
+        with pipe.open("wb") as writer:
+            writer.write(tar_of(MEMBERS)[:700])
+            writer.flush()
+            await asyncio.sleep(0.1)
+            writer.write(tar_of(MEMBERS)[700:])
+        assert (await ended(process)).status == 0
+    assert files_in(out) == MEMBERS
+    shutil.rmtree(out)
+    async with started("extract", pipe, "-d", out) as process:
+        await working()
+        process.send_signal(signal.SIGINT)
+        assert (await ended(process)).status == 130
+    assert [left.name for left in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_the_standard_input_is_the_file_that_is_open_and_not_its_name(tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "fdf256_fast", "extract", "-", "-q", "-d"]
+    (tmp_path / "file").write_bytes(b"a line of another program\n" + COMPRESSORS["tar.gz"](tar_of(MEMBERS)))
+    with (tmp_path / "file").open("rb", buffering=0) as file:
+        assert file.read(26).endswith(b"\n")
+        subprocess.run([*run, str(tmp_path / "rest")], stdin=file, check=True, timeout=60)
+    assert files_in(tmp_path / "rest") == MEMBERS
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen([*run, str(tmp_path / "socket")], stdin=theirs.fileno()) as process:
+        theirs.close()
+        ours.sendall(tar_of(MEMBERS))
+        ours.shutdown(socket.SHUT_WR)
+        assert process.wait(60) == 0
+    assert files_in(tmp_path / "socket") == MEMBERS
+    zipped = write_zip(tmp_path / "a.zip", MEMBERS)
+    with zipped.open("rb") as file:
+        subprocess.run([*run, str(tmp_path / "zip")], stdin=file, check=True, timeout=60)
+    assert files_in(tmp_path / "zip") == MEMBERS
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_without_threads_what_needs_none_is_unpacked_and_the_rest_says_so(kind: str, tmp_path: Path) -> None:
+    archive = tmp_path / "a"
+    if kind == "zip":
+        write_zip(archive, large_and_small(), zipfile.ZIP_DEFLATED)
+    else:
+        archive.write_bytes(COMPRESSORS[kind](tar_of(MEMBERS)))
+    digest = f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
+    command = [sys.executable, "-m", "fdf256_fast", "extract", "a", "--digest", digest, "--workers", "4"]
+    result = subprocess.run(
+        [*command, "-d", "out"],
+        # More than there are addresses: no thread of the core's can be started.
+        env={**os.environ, "RUST_MIN_STACK": str(1 << 47)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "panicked" not in result.stderr
+    if kind == "zip":
+        assert result.returncode == 0, result.stderr
+        assert files_in(tmp_path / "out") == large_and_small()
+    else:
+        assert result.returncode == 1
+        assert "cannot start a thread" in result.stderr
+        assert [left.name for left in tmp_path.iterdir()] == ["a"]
 
 
 def test_several_archives_are_unpacked_or_none(tmp_path: Path, archive: Path) -> None:

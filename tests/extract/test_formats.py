@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import random
 import subprocess
 import tarfile
@@ -83,6 +84,24 @@ def test_an_old_tar_without_magic_is_unpacked(tmp_path: Path) -> None:
     assert files_in(tmp_path / "out") == {"a/b": bytes_of(600)} == by_tarfile(bytes(data))
 
 
+def test_a_member_without_a_type_is_what_its_whole_name_says(tmp_path: Path) -> None:
+    # What of the name stands in the header ends in a slash.
+    name = "x" * 99 + "/" + "y" * 30
+    data = bytearray(tar_of({name: bytes_of(600)}, tarfile.GNU_FORMAT))
+    header = 1024  # behind the long name and its own header
+    assert data[header : header + 100] == b"x" * 99 + b"/"
+    data[header + 156] = 0
+    data[header + 148 : header + 156] = b" " * 8
+    data[header + 148 : header + 156] = b"%06o\0 " % sum(data[header : header + 512])
+    (tmp_path / "a.tar").write_bytes(data)
+    fdf.extract(tmp_path / "a.tar", tmp_path / "out")
+    for program in filter(has_program, ("tar", "bsdtar")):
+        (tmp_path / program).mkdir()
+        command = [program, "-xf", str(tmp_path / "a.tar"), "-C", str(tmp_path / program)]
+        subprocess.run(command, check=True, timeout=60)
+        assert files_in(tmp_path / "out") == {name: bytes_of(600)} == files_in(tmp_path / program)
+
+
 @pytest.mark.parametrize("form", ["v7", "oldgnu", "gnu", "ustar", "posix"])
 def test_what_gnu_tar_writes_is_unpacked(form: str, tree: Path, tmp_path: Path) -> None:
     if form in {"v7", "ustar"}:
@@ -111,6 +130,46 @@ def test_what_bsdtar_writes_is_unpacked(form: str, tree: Path, tmp_path: Path) -
         return  # a name that is too long for it
     fdf.extract(archive, tmp_path / "out")
     assert files_in(tmp_path / "out") == MEMBERS
+
+
+@pytest.mark.skipif(not has_program("bsdtar"), reason="bsdtar is not installed")
+@pytest.mark.parametrize("options", ["-z", "-j", "-J", "--format=zip"])
+def test_what_bsdtar_writes_to_a_pipe_is_unpacked(options: str, tree: Path, tmp_path: Path) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    command = ["bsdtar", "-c", options, "-f", "-", "-C", str(tree), "."]
+    data = subprocess.run(command, check=True, capture_output=True, timeout=60, env=environment).stdout
+    assert len(data) % 10_240 == 0
+    assert data.endswith(bytes(4))
+    (tmp_path / "archive").write_bytes(data)
+    report = fdf.extract(tmp_path / "archive", tmp_path / "out")
+    assert files_in(tmp_path / "out") == MEMBERS
+    assert report.verified == "crc32"
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2"])
+def test_zeros_behind_the_compressed_data_are_passed_over(kind: str, tmp_path: Path) -> None:
+    whole = COMPRESSORS[kind](tar_of(MEMBERS)) + bytes(5000)
+    (tmp_path / "a").write_bytes(whole)
+    fdf.extract(tmp_path / "a", tmp_path / "out")
+    assert files_in(tmp_path / "out") == MEMBERS
+    for more in (b"\n", COMPRESSORS[kind](b"")):
+        (tmp_path / "a").write_bytes(whole + more)
+        with pytest.raises(ArchiveError, match="behind"):
+            fdf.extract(tmp_path / "a", tmp_path / "none")
+
+
+@pytest.mark.skipif(not has_program("zip"), reason="Info-ZIP is not installed")
+def test_names_of_info_zip_are_those_of_the_files(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    members = {"été/é.txt": b"1", "日本/文.txt": b"22", "plain/a.txt": b"333"}
+    for name, data in members.items():
+        (tree / name).parent.mkdir(parents=True)
+        (tree / name).write_bytes(data)
+    archive = tmp_path / "a.zip"
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    subprocess.run(["zip", "-qr", archive, "."], cwd=tree, check=True, timeout=60, env=environment)
+    fdf.extract(archive, tmp_path / "out")
+    assert files_in(tmp_path / "out") == members
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -157,6 +216,20 @@ def test_an_xz_of_many_blocks_is_unpacked(tmp_path: Path) -> None:
     (tmp_path / "a.tar.xz").write_bytes(data)
     fdf.extract(tmp_path / "a.tar.xz", tmp_path / "out")
     assert files_in(tmp_path / "out") == members
+
+
+@pytest.mark.parametrize(
+    ("check", "verified"),
+    [
+        (lzma.CHECK_NONE, "none"),
+        (lzma.CHECK_CRC32, "crc32"),
+        (lzma.CHECK_CRC64, "crc32"),
+        (lzma.CHECK_SHA256, "crc32"),
+    ],
+)
+def test_an_xz_is_called_verified_if_it_has_checksums(check: int, verified: str, tmp_path: Path) -> None:
+    (tmp_path / "a.tar.xz").write_bytes(lzma.compress(tar_of(MEMBERS), check=check))
+    assert fdf.extract(tmp_path / "a.tar.xz", tmp_path / "out").verified == verified
 
 
 @pytest.mark.skipif(not has_program("zstd"), reason="zstd is not installed")

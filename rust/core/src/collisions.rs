@@ -38,8 +38,26 @@ pub enum Kind {
     FileForFolder,
 }
 
-/// The first collision found; with `portable`, also of names that only some file systems take for one.
-pub fn find(names: &impl Names, portable: bool) -> Option<Collision> {
+/// Why members cannot all be unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    Collision(Collision),
+    TooManyFolders,
+}
+
+/// The first collision found; with `portable`, also of names that only some file systems take for one.  And whether
+/// there are more than `folders_max` folders, those that are only part of a name among them.
+///
+/// # Errors
+/// What was found.
+pub fn find(names: &impl Names, portable: bool, folders_max: u64) -> Result<(), Trouble> {
+    match first(names, portable, folders_max)? {
+        Some(collision) => Err(Trouble::Collision(collision)),
+        None => Ok(()),
+    }
+}
+
+fn first(names: &impl Names, portable: bool, folders_max: u64) -> Result<Option<Collision>, Trouble> {
     let state = RandomState::new();
     let fold = |path: Cow<'_, str>| if portable { name::folded(&path).into_owned() } else { path.into() };
     let mut hashed: Vec<(u64, u32)> = (0..names.len())
@@ -59,13 +77,13 @@ pub fn find(names: &impl Names, portable: bool) -> Option<Collision> {
         let both_folders = names.is_directory(member) && names.is_directory(other);
         let kind = if path == other_path { Kind::SameName } else { Kind::SameForSome };
         if kind == Kind::SameForSome || !both_folders || names.archive(member) == names.archive(other) {
-            return Some(Collision { member, other, kind });
+            return Ok(Some(Collision { member, other, kind }));
         }
     }
-    let folders = Folders::of(names, portable, &state);
+    let folders = Folders::of(names, portable, &state, folders_max).ok_or(Trouble::TooManyFolders)?;
     if let Some(member) = folders.spelled_otherwise {
-        let other = spelling_of_another(names, member)?;
-        return Some(Collision { member, other, kind: Kind::SameForSome });
+        let other = spelling_of_another(names, member);
+        return Ok(other.map(|other| Collision { member, other, kind: Kind::SameForSome }));
     }
     for &(hash, member) in &hashed {
         let member = member as usize;
@@ -74,10 +92,10 @@ pub fn find(names: &impl Names, portable: bool) -> Option<Collision> {
         }
         let folder = fold(names.path(member)) + "/";
         if let Some(other) = (0..names.len()).find(|&other| fold(names.path(other)).starts_with(&folder)) {
-            return Some(Collision { member, other, kind: Kind::FileForFolder });
+            return Ok(Some(Collision { member, other, kind: Kind::FileForFolder }));
         }
     }
-    None
+    Ok(None)
 }
 
 /// Every folder that members lie in: the hash of its folded path, and of the path as it is spelled.
@@ -87,7 +105,8 @@ struct Folders {
 }
 
 impl Folders {
-    fn of(names: &impl Names, portable: bool, state: &RandomState) -> Self {
+    /// None when there are more than `most`; not all of them are counted then.
+    fn of(names: &impl Names, portable: bool, state: &RandomState, most: u64) -> Option<Self> {
         let mut folders = Self { spellings: HashMap::new(), spelled_otherwise: None };
         let mut last_parent = String::new();
         for member in 0..names.len() {
@@ -110,8 +129,11 @@ impl Folders {
                     folders.spelled_otherwise.get_or_insert(member);
                 }
             }
+            if folders.spellings.len() as u64 > most {
+                return None;
+            }
         }
-        folders
+        Some(folders)
     }
 }
 
@@ -181,7 +203,11 @@ mod tests {
     }
 
     fn kind(names: &[(usize, &'static str)], portable: bool) -> Option<Kind> {
-        find(&Listed(names.to_vec()), portable).map(|collision| collision.kind)
+        match find(&Listed(names.to_vec()), portable, u64::MAX) {
+            Ok(()) => None,
+            Err(Trouble::Collision(collision)) => Some(collision.kind),
+            Err(Trouble::TooManyFolders) => panic!("there is no limit"),
+        }
     }
 
     #[test]
@@ -227,7 +253,16 @@ mod tests {
     #[test]
     fn the_one_refused_and_the_one_in_the_way_are_both_named() {
         let names = Listed(vec![(0, "x"), (0, "Folder/b"), (0, "y/folder"), (0, "folder/a")]);
-        let found = find(&names, true).unwrap();
+        let Err(Trouble::Collision(found)) = find(&names, true, u64::MAX) else { panic!("none is found") };
         assert_eq!((found.member, found.other), (3, 1));
+    }
+
+    #[test]
+    fn folders_that_are_only_part_of_names_are_counted_once_each() {
+        let names = Listed(vec![(0, "a/b/c/1"), (0, "a/b/c/2"), (0, "a/b/d/"), (0, "a/b/"), (0, "3")]);
+        for most in 0..4 {
+            assert_eq!(find(&names, true, most), Err(Trouble::TooManyFolders), "{most}");
+        }
+        assert_eq!(find(&names, true, 4), Ok(()));
     }
 }

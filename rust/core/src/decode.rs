@@ -2,11 +2,14 @@
 //!
 //! All of them take several streams one behind the other (as `pigz`, `pzstd`, `pixz` and `pbzip2` write
 //! them), check the checksums that are there, and refuse what is cut off or followed by something else.
+//! Zeros are nothing else: `bsdtar`, which is macOS's `tar`, fills up what it writes to the standard output.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bzip2::bufread::BzDecoder;
+use flate2::bufread::GzDecoder;
 use liblzma::stream::{Action, MtStreamBuilder, Status, Stream};
 use zstd::stream::raw::{DParameter, Decoder as ZstdFrame, Operation as _};
 
@@ -22,6 +25,11 @@ const XZ_PATIENCE_MILLISECONDS: u32 = 40;
 
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const ZSTD_CHECKSUM_FLAG: u8 = 4;
+
+/// A stream header of xz up to its flags, of which the low half of the last byte says what is checked.
+const XZ_FLAGS_BYTES: usize = 8;
+/// CRC-32, CRC-64 and SHA-256: those that liblzma computes. It passes over others, and zero is none.
+const XZ_CHECKS: [u8; 3] = [1, 4, 10];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -106,12 +114,105 @@ pub fn decode<'a>(
             is_checked.store(false, Ordering::Relaxed);
             Box::new(source)
         }
-        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
+        Format::Gzip => Box::new(Streams::<_, GzDecoder<_>>::new(source)),
         Format::Zstd => Box::new(ZstdFrames::new(source, Arc::clone(&is_checked))?),
-        Format::Xz => Box::new(XzStreams::new(source, threads)),
-        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
+        Format::Xz => Box::new(XzStreams::new(source, threads, Arc::clone(&is_checked))),
+        Format::Bzip2 => Box::new(Streams::<_, BzDecoder<_>>::new(source)),
     };
     Ok(Decoded { stream, is_checked })
+}
+
+/// A decompressor that ends where its stream does, and leaves what is behind it.
+trait OneStream<R>: Read {
+    fn begin(source: R) -> Self;
+    fn into_source(self) -> R;
+}
+
+impl<R: BufRead> OneStream<R> for GzDecoder<R> {
+    fn begin(source: R) -> Self {
+        Self::new(source)
+    }
+
+    fn into_source(self) -> R {
+        self.into_inner()
+    }
+}
+
+impl<R: BufRead> OneStream<R> for BzDecoder<R> {
+    fn begin(source: R) -> Self {
+        Self::new(source)
+    }
+
+    fn into_source(self) -> R {
+        self.into_inner()
+    }
+}
+
+/// The libraries' own readers of several streams take zeros behind the last one for damage.
+struct Streams<R, D> {
+    /// None while a stream is read: its decompressor has it then.
+    source: Option<R>,
+    stream: Option<D>,
+    is_first: bool,
+}
+
+impl<R: BufRead, D: OneStream<R>> Streams<R, D> {
+    fn new(source: R) -> Self {
+        Self { source: Some(source), stream: None, is_first: true }
+    }
+
+    /// Begins the next stream; false at the end of the file.
+    fn begin(&mut self) -> io::Result<bool> {
+        let Some(source) = &mut self.source else { return Ok(false) };
+        if !self.is_first && is_over(source)? {
+            return Ok(false);
+        }
+        self.is_first = false;
+        self.stream = self.source.take().map(D::begin);
+        Ok(true)
+    }
+}
+
+impl<R: BufRead, D: OneStream<R>> Read for Streams<R, D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if let Some(stream) = &mut self.stream {
+                let count = stream.read(buffer)?;
+                if count > 0 {
+                    return Ok(count);
+                }
+                self.source = self.stream.take().map(D::into_source);
+            }
+            if !self.begin()? {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+/// Whether nothing follows, or zeros up to the end of the file. Behind some of them nothing else may come, not
+/// even another stream: programs disagree on what that would be.
+fn is_over(source: &mut impl BufRead) -> io::Result<bool> {
+    let mut padding = 0;
+    loop {
+        let input = source.fill_buf()?;
+        if input.is_empty() {
+            return Ok(true);
+        }
+        let zeros = input.iter().take_while(|&&byte| byte == 0).count();
+        let has_more = zeros < input.len();
+        source.consume(zeros);
+        padding += zeros;
+        if has_more && padding > 0 {
+            return Err(io::Error::other("zeros, and then something else"));
+        }
+        if has_more {
+            return Ok(false);
+        }
+    }
 }
 
 /// The library's own reader takes a wait for its threads for damage, and several streams only with one thread.
@@ -122,12 +223,24 @@ struct XzStreams<R> {
     /// Bytes since the last stream; their number must be divisible by four.
     padding: u64,
     is_first: bool,
+    /// The first bytes of the stream under way.
+    head: Vec<u8>,
+    is_checked: Arc<AtomicBool>,
 }
 
 impl<R: BufRead> XzStreams<R> {
-    fn new(source: R, threads: usize) -> Self {
+    fn new(source: R, threads: usize, is_checked: Arc<AtomicBool>) -> Self {
         let threads = u32::try_from(threads).unwrap_or(1).max(1);
-        Self { source, threads, stream: None, padding: 0, is_first: true }
+        let head = Vec::with_capacity(XZ_FLAGS_BYTES);
+        Self { source, threads, stream: None, padding: 0, is_first: true, head, is_checked }
+    }
+
+    /// Each stream says for itself how it is checked, and it may be by nothing (`xz --check=none`).
+    fn look_at_flags(&self) {
+        let check = self.head.last().map_or(0, |flags| flags & 0x0f);
+        if !XZ_CHECKS.contains(&check) {
+            self.is_checked.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Begins the next stream; false at the end of the file.
@@ -160,6 +273,7 @@ impl<R: BufRead> XzStreams<R> {
             .decoder()
             .map_err(io::Error::from)?;
         self.stream = Some(stream);
+        self.head.clear();
         Ok(true)
     }
 }
@@ -181,9 +295,14 @@ impl<R: BufRead> Read for XzStreams<R> {
             let status = stream.process(input, buffer, if at_end { Action::Finish } else { Action::Run })?;
             let consumed = usize::try_from(stream.total_in() - before_in).unwrap_or(usize::MAX);
             let written = usize::try_from(stream.total_out() - before_out).unwrap_or(usize::MAX);
+            let missing = XZ_FLAGS_BYTES - self.head.len();
+            self.head.extend_from_slice(&input[..missing.min(consumed)]);
             self.source.consume(consumed);
             if status == Status::StreamEnd {
                 self.stream = None;
+            }
+            if missing > 0 && self.head.len() == XZ_FLAGS_BYTES {
+                self.look_at_flags();
             }
             if written > 0 {
                 return Ok(written);

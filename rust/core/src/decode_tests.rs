@@ -1,5 +1,7 @@
 use std::io::Write as _;
 
+use liblzma::stream::Check;
+
 use super::*;
 
 fn data(length: usize) -> Vec<u8> {
@@ -86,6 +88,40 @@ fn something_behind_a_stream_is_an_error() {
         let raw = [compressed(format, &data(2000)), b"more of something".to_vec()].concat();
         assert!(unpacked(format, &raw).is_err(), "{format:?}");
     }
+}
+
+#[test]
+fn zeros_that_fill_up_the_last_block_are_the_end_and_nothing_may_follow_them() {
+    for format in [Format::Gzip, Format::Bzip2] {
+        let raw = [compressed(format, &data(1000)), compressed(format, &data(70))].concat();
+        for zeros in [1, 2, 3, 60, 61, 62, 10_239] {
+            let padded = [raw.clone(), vec![0; zeros]].concat();
+            let (found, is_checked) = unpacked(format, &padded).unwrap();
+            assert_eq!((found, is_checked), ([data(1000), data(70)].concat(), true), "{format:?} {zeros}");
+            for behind in [b"x".to_vec(), compressed(format, b"more")] {
+                let followed = [padded.clone(), behind].concat();
+                assert!(unpacked(format, &followed).is_err(), "{format:?} {zeros}");
+            }
+        }
+    }
+    // As for zstd itself.
+    assert!(unpacked(Format::Zstd, &[compressed(Format::Zstd, b"x"), vec![0; 512]].concat()).is_err());
+}
+
+#[test]
+fn an_xz_stream_without_a_checksum_is_told() {
+    let of = |check: Check| {
+        let encoder = Stream::new_easy_encoder(1, check).unwrap();
+        let mut writer = liblzma::write::XzEncoder::new_stream(Vec::new(), encoder);
+        writer.write_all(&data(100)).unwrap();
+        writer.finish().unwrap()
+    };
+    for check in [Check::Crc32, Check::Crc64, Check::Sha256] {
+        assert_eq!(unpacked(Format::Xz, &of(check)).unwrap(), (data(100), true), "{check:?}");
+    }
+    assert_eq!(unpacked(Format::Xz, &of(Check::None)).unwrap(), (data(100), false));
+    let mixed = [of(Check::Crc64), of(Check::None), of(Check::Crc64)].concat();
+    assert!(!unpacked(Format::Xz, &mixed).unwrap().1);
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! A local archive into a staging folder: what kind it is, and what all kinds have in common.
 
-use std::fs::File;
-use std::io::{self, BufRead, Read};
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
+use std::fs::{File, Metadata};
+use std::io::{self, BufRead, ErrorKind, Read};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, tell};
+use rustix::io::Errno;
 
 use crate::decode::Format;
 use crate::digest::{Algorithm, Hasher};
@@ -17,6 +20,7 @@ use crate::job::Job;
 use crate::names::Names;
 use crate::policy::Policy;
 use crate::staging::Staging;
+use crate::threads;
 use crate::zip::{Directory, Parsed};
 
 /// The end of a zip: most directories of a few thousand members are in it.
@@ -27,7 +31,7 @@ const END_BYTES_MAX: u64 = 22 + 0xffff;
 pub(crate) const READ_BYTES: usize = 1 << 18;
 /// A pipe that says nothing is asked this often whether the job was cancelled.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-/// Where "-" leads.
+/// What "-" is called where the system refuses it.
 const STANDARD_INPUT: &str = "/dev/stdin";
 
 /// An archive in a file that is open, or in a pipe.
@@ -74,21 +78,27 @@ impl LocalArchive {
     /// # Errors
     /// `Storage`; `Archive` or `Member` where it is no archive that can be unpacked.
     pub fn open(path: &Path, name: &str, policy: Policy, job: &Job) -> Result<Self> {
-        let path = if path.as_os_str() == "-" { Path::new(STANDARD_INPUT) } else { path };
+        let is_standard_input = path.as_os_str() == "-";
+        let path = if is_standard_input { Path::new(STANDARD_INPUT) } else { path };
         let refused = |source: io::Error| Error::storage("read", path, &source);
         let refuse = |reason: &str| {
             Err(Error::Archive { archive: name.to_owned(), offset: 0, reason: reason.to_owned() })
         };
-        let kind = std::fs::metadata(path).map_err(refused)?.file_type();
-        if kind.is_dir() {
-            return Err(refused(io::Error::from_raw_os_error(rustix::io::Errno::ISDIR.raw_os_error())));
-        }
-        if kind.is_char_device() || kind.is_block_device() {
+        // A device is not even opened: that alone may do something, such as to wind a tape.
+        if !is_standard_input && is_device(&std::fs::metadata(path).map_err(refused)?) {
             return refuse("it is a device, not a file");
         }
-        let file = File::open(path).map_err(refused)?;
-        let total =
-            kind.is_file().then(|| file.metadata().map(|data| data.len())).transpose().map_err(refused)?;
+        let file = if is_standard_input { standard_input() } else { open_at_once(path) }.map_err(refused)?;
+        let data = file.metadata().map_err(refused)?;
+        if data.is_dir() {
+            return Err(refused(Errno::ISDIR.into()));
+        }
+        if is_device(&data) {
+            return refuse("it is a device, not a file");
+        }
+        // Of a standard input that somebody has read from, the rest is meant, as with a pipe.
+        let is_whole = data.is_file() && (!is_standard_input || tell(&file) == Ok(0));
+        let total = is_whole.then(|| data.len());
         let mut archive = Self {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -192,13 +202,18 @@ impl LocalArchive {
     pub fn unpack(&self, goal: &Goal, job: &Job) -> Result<()> {
         let course = Course::new(job);
         std::thread::scope(|scope| {
-            if let Some((algorithm, value)) = &goal.digest {
+            let check = goal.digest.as_ref().map(|(algorithm, value)| {
                 let course = &course;
-                scope.spawn(move || course.note(self.check_digest(*algorithm, value, course)));
-            }
+                move || course.note(self.check_digest(*algorithm, value, course))
+            });
+            // Without a thread for it, it comes behind the unpacking.
+            let check = check.filter(|&check| threads::beside(scope, check).is_err());
             match &self.directory {
                 Some(directory) => course.note(crate::extract_zip::unpack(self, directory, goal, &course)),
                 None => crate::extract_tar::unpack(self, goal, &course),
+            }
+            if let Some(check) = check {
+                check();
             }
         });
         course.outcome()
@@ -366,14 +381,42 @@ impl Read for Source<'_> {
     }
 }
 
-/// Reads from a pipe, in which nothing may come for a long time.
+fn is_device(data: &Metadata) -> bool {
+    data.file_type().is_char_device() || data.file_type().is_block_device()
+}
+
+/// Opens `path` without waiting for somebody who writes into it, which for a named pipe may be for ever; the
+/// waiting is done by `wait_and_read`, which hears of a cancel.
+fn open_at_once(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
+}
+
+/// The very file that is there, not `/dev/stdin` opened anew: that would begin at its first byte, whatever was
+/// read before, and a socket cannot be opened.
+fn standard_input() -> io::Result<File> {
+    io::stdin().as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// Reads from a pipe or a socket, in which nothing may come for a long time.
+///
+/// Nothing to read is the end only once somebody has opened it to write: before that the system tells of no
+/// event, while a read would say that it is over.
 fn wait_and_read(mut file: &File, buffer: &mut [u8], job: &Job) -> io::Result<usize> {
     loop {
         if job.is_cancelled() {
             return Err(io::Error::other("the work is over"));
         }
-        if poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(&PATIENCE))? > 0 {
-            return file.read(buffer);
+        let ready = match poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(&PATIENCE)) {
+            Err(Errno::INTR) => 0,
+            ready => ready?,
+        };
+        if ready == 0 {
+            continue;
+        }
+        match file.read(buffer) {
+            // Somebody else who reads from the same pipe was faster.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            read => return read,
         }
     }
 }

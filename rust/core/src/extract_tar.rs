@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::extract::{Course, Goal, LocalArchive, READ_BYTES, Source};
 use crate::staging::Staging;
 use crate::tar::{Event, Member, Reader};
+use crate::threads;
 use crate::unpack::write_slices;
 
 /// Buffers between the threads: 8 MiB. With fewer than 31 all could wait for each other: `WAITING`, those of a
@@ -58,15 +59,18 @@ pub(crate) fn unpack(archive: &LocalArchive, goal: &Goal, course: &Course) {
     std::thread::scope(|scope| {
         let buffers = &buffers;
         // Its end of the channel goes with the thread, so that the parser hears of its end.
-        scope.spawn(move || course.note(read(archive, goal.workers, course, buffers, &blocks_in)));
+        let reading = move || course.note(read(archive, goal.workers, course, buffers, &blocks_in));
+        let writing = || write(&tasks_out, &goal.staging, course);
         // Decompressing has a core of its own, or else waits for those who write what it gave them.
         let others =
             if archive.format == Format::Tar { goal.workers } else { goal.workers.saturating_sub(1) };
-        for _ in 0..others.max(1) {
-            scope.spawn(|| write(&tasks_out, &goal.staging, course));
-        }
-        // Its end of the channel goes with it, and then the writers end.
-        course.note(Parser::new(archive, goal, course, tasks).run(&blocks));
+        // One writer is enough, and without one the parser would wait for ever.
+        let started = threads::beside(scope, reading).and_then(|()| threads::beside(scope, writing));
+        course.note(started.and_then(|()| {
+            let _ = (1..others).try_for_each(|_| threads::beside(scope, writing));
+            // Its end of the channel goes with it, and then the writers end.
+            Parser::new(archive, goal, course, tasks).run(&blocks)
+        }));
         drop(blocks);
     });
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::extract::{Course, Goal, LocalArchive};
 use crate::extract_large::{Larges, is_large};
+use crate::threads;
 use crate::unpack::{Scratch, Whole, unpack_member};
 use crate::zip::Directory;
 
@@ -25,16 +26,11 @@ pub(crate) fn unpack(
     let workers = goal.workers.max(1);
     let queue = Queue::new(directory.len(), workers);
     let larges = Larges::new(archive, directory, goal, course);
-    std::thread::scope(|scope| {
-        let (queue, larges) = (&queue, &larges);
-        for number in 0..larges.threads(workers) {
-            scope.spawn(move || {
-                // Large ones first, as small ones fill what time is left at the end.
-                course.note(larges.run());
-                if number < workers {
-                    course.note(Worker::new(archive, directory, goal, course).run(queue, number));
-                }
-            });
+    threads::together(larges.threads(workers), |number| {
+        // Large ones first, as small ones fill what time is left at the end.
+        course.note(larges.run());
+        if number < workers {
+            course.note(Worker::new(archive, directory, goal, course).run(&queue, number));
         }
     });
     course.check()?;

@@ -42,6 +42,7 @@ pub mod sums;
 pub mod survey;
 pub mod tar;
 pub mod tar_header;
+mod threads;
 pub mod tls;
 pub mod unpack;
 pub mod untar;

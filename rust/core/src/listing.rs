@@ -14,6 +14,7 @@ use crate::digest::{Algorithm, Hasher, forget_cached, read_on};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::staging::{Staging, no_links};
+use crate::threads;
 
 /// No line is as long: a name has at most 4096 bytes.
 const LINE_BYTES_MAX: u64 = 1 << 16;
@@ -158,20 +159,16 @@ pub fn count_lost(
     job: &Job,
 ) -> Result<usize> {
     let (next, lost, failure) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(None));
-    std::thread::scope(|scope| {
-        for _ in 0..workers.max(1) {
-            scope.spawn(|| {
-                while let Some(line) = lines.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match is_there(line, staging, thorough, job) {
-                        Ok(true) => {}
-                        Ok(false) => drop(lost.fetch_add(1, Ordering::Relaxed)),
-                        Err(error) => {
-                            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                            next.store(lines.len(), Ordering::Relaxed);
-                        }
-                    }
+    threads::together(workers, |_| {
+        while let Some(line) = lines.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match is_there(line, staging, thorough, job) {
+                Ok(true) => {}
+                Ok(false) => drop(lost.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => {
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    next.store(lines.len(), Ordering::Relaxed);
                 }
-            });
+            }
         }
     });
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {

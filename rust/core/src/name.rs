@@ -22,14 +22,26 @@ const OWN_FOLDER: &str = ".fdf256";
 /// (APPNOTE.TXT, appendix D).
 const CP437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
 
+/// What a zip says about the bytes of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Its flag is set.
+    Utf8,
+    /// It is not, and the member was made on Unix or macOS. Programs there write names as they are on the disk,
+    /// and few of them set the flag: Info-ZIP's `zip` does not.
+    Unix,
+    /// It is not, so it is what MS-DOS had.
+    Dos,
+}
+
 /// The text of a zip name.
 ///
 /// # Errors
-/// The reason, when `utf8` is set and the bytes are not UTF-8.
-pub fn decode(raw: &[u8], utf8: bool) -> Result<Cow<'_, str>, &'static str> {
+/// The reason, when the bytes are to be UTF-8 and are not.
+pub fn decode(raw: &[u8], encoding: Encoding) -> Result<Cow<'_, str>, &'static str> {
     match std::str::from_utf8(raw) {
-        Ok(text) if utf8 || text.is_ascii() => Ok(Cow::Borrowed(text)),
-        Err(_) if utf8 => Err("its name is marked as UTF-8 and is not"),
+        Ok(text) if encoding != Encoding::Dos || text.is_ascii() => Ok(Cow::Borrowed(text)),
+        Err(_) if encoding == Encoding::Utf8 => Err("its name is marked as UTF-8 and is not"),
         _ => Ok(raw
             .iter()
             .map(|&byte| match byte.checked_sub(128) {
@@ -38,6 +50,16 @@ pub fn decode(raw: &[u8], utf8: bool) -> Result<Cow<'_, str>, &'static str> {
             })
             .collect()),
     }
+}
+
+/// `./a` is `a`, as for every program that unpacks; `tar -c .` and its like write all names so.
+#[must_use]
+pub fn without_here(name: &str) -> &str {
+    let mut rest = name;
+    while let Some(stripped) = rest.strip_prefix("./") {
+        rest = stripped;
+    }
+    rest
 }
 
 /// Checks that `name` is a plain relative path; one trailing slash marks a directory and is let through.
@@ -305,10 +327,25 @@ mod tests {
     }
 
     #[test]
-    fn names_without_the_utf8_flag_are_code_page_437() {
+    fn names_without_the_utf8_flag_are_code_page_437_or_unix_ones_if_they_can_be() {
         assert_eq!(CP437.chars().count(), 128);
-        assert_eq!(decode(b"caf\x82", false).unwrap(), "café");
-        assert_eq!(decode("café".as_bytes(), true).unwrap(), "café");
-        assert!(decode(b"caf\x82", true).is_err());
+        for encoding in [Encoding::Dos, Encoding::Unix] {
+            assert_eq!(decode(b"caf\x82", encoding).unwrap(), "café");
+            assert_eq!(decode(b"cafe", encoding).unwrap(), "cafe");
+        }
+        for encoding in [Encoding::Utf8, Encoding::Unix] {
+            assert_eq!(decode("café".as_bytes(), encoding).unwrap(), "café");
+        }
+        assert_eq!(decode("é".as_bytes(), Encoding::Dos).unwrap(), "├⌐");
+        assert!(decode(b"caf\x82", Encoding::Utf8).is_err());
+    }
+
+    #[test]
+    fn this_folder_in_front_of_a_name_is_nothing() {
+        for (name, expected) in
+            [("./a", "a"), ("././a/./b", "a/./b"), ("./", ""), (".a", ".a"), ("../a", "../a"), (".//a", "/a")]
+        {
+            assert_eq!(without_here(name), expected, "{name:?}");
+        }
     }
 }

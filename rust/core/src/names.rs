@@ -45,19 +45,20 @@ impl Names {
         Self { portable, state: RandomState::new(), seen: Mutex::default() }
     }
 
-    /// Takes the name of a file for archive number `archive`.
+    /// Takes the name of a file for archive number `archive`, and those of the folders that it lies in; returns how
+    /// many of them nobody had before.
     ///
     /// # Errors
     /// The reason why it is not free.
-    pub fn claim_file(&self, archive: u32, path: &str) -> Claimed<()> {
+    pub fn claim_file(&self, archive: u32, path: &str) -> Claimed<u64> {
         self.claim(archive, path, Kind::File)
     }
 
-    /// Takes the name of a folder; several members and archives may do so.
+    /// The same for a folder; several members and archives may do so.
     ///
     /// # Errors
     /// The reason why it is not free.
-    pub fn claim_folder(&self, archive: u32, path: &str) -> Claimed<()> {
+    pub fn claim_folder(&self, archive: u32, path: &str) -> Claimed<u64> {
         self.claim(archive, path, Kind::Folder)
     }
 
@@ -87,16 +88,19 @@ impl Names {
         seen.retain(|_, claim| claim.archive != archive);
     }
 
-    fn claim(&self, archive: u32, path: &str, kind: Kind) -> Claimed<()> {
+    fn claim(&self, archive: u32, path: &str, kind: Kind) -> Claimed<u64> {
+        let mut new = 0;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rest = path;
         while let Some((parent, _)) = rest.rsplit_once('/') {
             if self.put(&mut seen, archive, parent, Kind::Folder, path)? == Known::Yes {
                 break;
             }
+            new += 1;
             rest = parent;
         }
-        self.put(&mut seen, archive, path, kind, path).map(drop)
+        let own = self.put(&mut seen, archive, path, kind, path)?;
+        Ok(new + u64::from(own == Known::No))
     }
 
     fn put(
@@ -146,10 +150,10 @@ mod tests {
     #[test]
     fn a_file_has_one_name_and_a_folder_may_be_named_again() {
         let names = Names::new(true);
-        names.claim_folder(0, "a/b").unwrap();
-        names.claim_folder(0, "a").unwrap();
-        names.claim_file(0, "a/b/c").unwrap();
-        names.claim_folder(1, "a/b").unwrap();
+        assert_eq!(names.claim_folder(0, "a/b"), Ok(2));
+        assert_eq!(names.claim_folder(0, "a"), Ok(0));
+        assert_eq!(names.claim_file(0, "a/b/c"), Ok(1));
+        assert_eq!(names.claim_folder(1, "a/b"), Ok(0));
         assert!(names.claim_file(0, "a/b/c").unwrap_err().contains("twice"));
         assert!(names.claim_file(1, "a/b/c").unwrap_err().contains("another archive"));
         assert!(names.claim_file(0, "a/b").is_err());

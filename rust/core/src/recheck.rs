@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::Records;
 use crate::staging::Staging;
+use crate::threads;
 use crate::unpack::Sha256Bytes;
 use crate::zip::{Directory, Entry};
 
@@ -59,24 +60,19 @@ impl Unpacked<'_> {
         }
         let records = Records::open(self.records, true)?;
         let (next, found) = (AtomicUsize::new(0), Mutex::new((Vec::new(), Ok(()))));
-        std::thread::scope(|scope| {
-            for _ in 0..self.workers.max(1) {
-                scope.spawn(|| {
-                    loop {
-                        let Some(&index) = members.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-                        match self.look_at(index, &records, thorough, job) {
-                            Ok(State::Sound) => {}
-                            Ok(State::Lost(recorded)) => {
-                                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                                found.0.push((index, recorded));
-                            }
-                            Err(error) => {
-                                found.lock().unwrap_or_else(PoisonError::into_inner).1 = Err(error);
-                                next.store(members.len(), Ordering::Relaxed);
-                            }
-                        }
+        threads::together(self.workers, |_| {
+            while let Some(&index) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match self.look_at(index, &records, thorough, job) {
+                    Ok(State::Sound) => {}
+                    Ok(State::Lost(recorded)) => {
+                        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                        found.0.push((index, recorded));
                     }
-                });
+                    Err(error) => {
+                        found.lock().unwrap_or_else(PoisonError::into_inner).1 = Err(error);
+                        next.store(members.len(), Ordering::Relaxed);
+                    }
+                }
             }
         });
         let (mut lost, outcome) = found.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -65,6 +65,8 @@ pub struct Reader {
     /// The file whose data are passing by, for the message if they do not come.
     current: Option<Member>,
     members: u64,
+    /// Files, and folders, also those that are only part of a name.
+    places: u64,
     unpacked_bytes: u64,
     /// Size of the archive as it lies on the disk, and whether it is known or only what arrived so far.
     archive_bytes: u64,
@@ -122,6 +124,7 @@ impl Reader {
             offset: 0,
             current: None,
             members: 0,
+            places: 0,
             unpacked_bytes: 0,
             archive_bytes: archive_bytes.unwrap_or(0),
             is_sized: archive_bytes.is_some(),
@@ -350,13 +353,31 @@ impl Reader {
             Some(told) => told,
             None => parsed.bytes,
         };
+        let is_directory = match parsed.kind {
+            Kind::FileOrDirectory => raw_name.ends_with(b"/"),
+            kind => kind == Kind::Directory,
+        };
         let Ok(name) = String::from_utf8(raw_name) else { return refuse("its name is not UTF-8") };
         if self.members == self.policy.members_max {
             return refuse(&format!("it is one more than the {} members allowed", self.members));
         }
         self.members += 1;
-        let member = Member { name: without_here(&name).to_owned(), bytes, offset };
-        if parsed.kind == Kind::Directory { self.directory(member) } else { self.file(member) }
+        let member = Member { name: name::without_here(&name).to_owned(), bytes, offset };
+        if is_directory { self.directory(member) } else { self.file(member) }
+    }
+
+    /// Takes `new` more names.  Folders that no member is but that members lie in count as well: each is an inode, and
+    /// a name may have 255.
+    fn count(&mut self, member: &Member, new: u64) -> Result<()> {
+        self.places += new;
+        if self.places <= self.policy.members_max {
+            return Ok(());
+        }
+        let most = self.policy.members_max;
+        Err(self.refuse_member(
+            member,
+            &format!("with it there are more than the {most} files and folders allowed"),
+        ))
     }
 
     fn directory(&mut self, mut member: Member) -> Result<Event<'static>> {
@@ -367,9 +388,10 @@ impl Reader {
             member.name = stripped.to_owned();
         }
         if !member.name.is_empty() && member.name != "." {
-            name::check(&member.name, self.policy.portable_names)
+            let new = name::check(&member.name, self.policy.portable_names)
                 .and_then(|()| self.names.claim_folder(self.number, &member.name))
                 .map_err(|reason| self.refuse_member(&member, reason))?;
+            self.count(&member, new)?;
         } else {
             // The folder itself, which `tar -c .` begins with.
             member.name.clear();
@@ -382,9 +404,10 @@ impl Reader {
         if member.name.ends_with('/') {
             return Err(self.refuse_member(&member, "it is a file and its name ends in a slash"));
         }
-        name::check(&member.name, self.policy.portable_names)
+        let new = name::check(&member.name, self.policy.portable_names)
             .and_then(|()| self.names.claim_file(self.number, &member.name))
             .map_err(|reason| self.refuse_member(&member, reason))?;
+        self.count(&member, new)?;
         let unpacked = self.unpacked_bytes.checked_add(member.bytes);
         let Some(unpacked) = unpacked.filter(|&bytes| bytes <= i64::MAX.cast_unsigned()) else {
             return Err(self.refuse_member(&member, "its size is larger than any file can be"));
@@ -451,15 +474,6 @@ impl Reader {
             reason: reason.into(),
         }
     }
-}
-
-/// `./a` is `a`, as for every tar program; `tar -c .` writes all names so.
-fn without_here(name: &str) -> &str {
-    let mut rest = name;
-    while let Some(stripped) = rest.strip_prefix("./") {
-        rest = stripped;
-    }
-    rest
 }
 
 fn padding(bytes: u64) -> u64 {

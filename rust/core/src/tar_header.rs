@@ -15,6 +15,9 @@ pub const OCTAL_SIZE_MAX: u64 = 0o777_7777_7777;
 pub enum Kind {
     File,
     Directory,
+    /// Of the time before there was a flag for directories: a slash at the end of the name tells them apart, which
+    /// may come from another header.
+    FileOrDirectory,
     /// GNU: the contents are the name of the next member.
     LongName,
     /// GNU: the contents are the link target of the next member.
@@ -62,7 +65,7 @@ pub fn parse(block: &Block) -> Result<Header, &'static str> {
             name = [prefix, b"/", &name].concat();
         }
     }
-    let kind = kind_of(block[156], name.ends_with(b"/"));
+    let kind = kind_of(block[156]);
     let bytes = number(&block[124..136])?;
     Ok(Header { kind, name, bytes })
 }
@@ -75,25 +78,24 @@ impl Serialize for Kind {
             Self::LongLink => b'K',
             Self::Records => b'x',
             Self::GlobalRecords => b'g',
-            Self::File | Self::Directory | Self::Refused(_) => b'?',
+            Self::File | Self::Directory | Self::FileOrDirectory | Self::Refused(_) => b'?',
         })
     }
 }
 
 impl<'de> Deserialize<'de> for Kind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match kind_of(u8::deserialize(deserializer)?, false) {
+        match kind_of(u8::deserialize(deserializer)?) {
             kind @ (Self::LongName | Self::LongLink | Self::Records | Self::GlobalRecords) => Ok(kind),
             _ => Err(D::Error::custom("not a header that describes the next one")),
         }
     }
 }
 
-fn kind_of(flag: u8, ends_in_slash: bool) -> Kind {
+fn kind_of(flag: u8) -> Kind {
     match flag {
-        // Before there was a flag for directories, a slash at the end told them apart.
-        0 if ends_in_slash => Kind::Directory,
-        0 | b'0' | b'7' => Kind::File,
+        0 => Kind::FileOrDirectory,
+        b'0' | b'7' => Kind::File,
         b'5' => Kind::Directory,
         b'L' => Kind::LongName,
         b'K' => Kind::LongLink,

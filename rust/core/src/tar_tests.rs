@@ -232,6 +232,38 @@ fn limits_are_kept_and_named() {
 }
 
 #[test]
+fn folders_that_are_only_part_of_names_count_as_members_once_each() {
+    let tar = ended(&[
+        member("a/b/c/1", b'0', b"1"),
+        member("a/b/c/2", b'0', b"2"),
+        member("a/b/", b'5', b""),
+        member("a/b/d/", b'5', b""),
+    ]);
+    let within = |members_max| read_by(&tar, 512, Policy { members_max, ..Policy::default() });
+    assert_eq!(within(6).unwrap().len(), 4);
+    let error = within(5).unwrap_err().to_string();
+    assert!(error.contains("5 files and folders") && error.contains("a/b/d"), "{error}");
+    let error = within(3).unwrap_err().to_string();
+    assert!(error.contains("3 files and folders") && error.contains("a/b/c/1"), "{error}");
+}
+
+#[test]
+fn what_has_no_type_is_a_directory_if_its_whole_name_says_so() {
+    let long = format!("{}/file", "x".repeat(99));
+    for (extension, name) in [
+        (member("././@LongLink", b'L', format!("{long}\0").as_bytes()), long.clone()),
+        (member("p", b'x', &record("path", &long)), long.clone()),
+        (member("p", b'x', &record("path", "folder/")), "folder/".into()),
+        (Vec::new(), format!("{}/", "x".repeat(99))),
+    ] {
+        let tar = ended(&[extension, member(&format!("{}/", "x".repeat(99)), 0, b"")]);
+        assert_eq!(read(&tar).unwrap(), [(name, Vec::new())]);
+    }
+    let file = ended(&[member("././@LongLink", b'L', long.as_bytes()), member("cut off/", 0, &data(700))]);
+    assert_eq!(read(&file).unwrap(), [(long, data(700))]);
+}
+
+#[test]
 fn the_state_between_members_is_an_offset_and_two_counters() {
     let tar = sample();
     let names = Arc::new(Names::new(true));

@@ -16,6 +16,8 @@ use crate::zip::{Directory, Entry, Local, Method, TRAILER_BYTES};
 
 /// Members that unpack to at most this are inflated in one call; PNGs of the dataset are a tenth of it.
 const ONE_SHOT_BYTES: u64 = 1 << 20;
+/// What packs something so small into more than this does it to have the memory: it is kept from member to member.
+const PACKED_BYTES: u64 = 2 * ONE_SHOT_BYTES;
 /// What a larger member is inflated through.
 const INFLATE_BUFFER_BYTES: usize = 1 << 18;
 /// A zstd frame may ask for a window of up to 128 MiB, which is what `zstd --ultra --long` writes; one that
@@ -113,7 +115,8 @@ fn check<'a>(member: Whole<'a>, scratch: &'a mut Scratch, job: &Job) -> Result<C
     let mut data = Vec::with_capacity(chunks.len());
     cut(chunks, local.data_start, entry.compressed_bytes, &mut data);
     check_trailer(directory, index, local, chunks)?;
-    if entry.bytes > ONE_SHOT_BYTES && entry.method() != Method::Stored {
+    let is_small = entry.bytes <= ONE_SHOT_BYTES && entry.compressed_bytes <= PACKED_BYTES;
+    if !is_small && entry.method() != Method::Stored {
         let mut unpacker = Unpacker::create(&entry, staging)?;
         unpacker.wants_sha256 = scratch.wants_sha256;
         for slice in data {
@@ -515,3 +518,7 @@ impl Unpacker {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;

@@ -360,12 +360,14 @@ impl UntarSpec {
     fn claim(&self, archive: &str, name: &str) -> Result<()> {
         name::check(name, self.policy.portable_names)
             .and_then(|()| self.names.claim_file(self.number, name))
+            .map(drop)
             .map_err(|reason| unfree(archive, name, reason))
     }
 
     fn claim_plain(&self, archive: &str, name: &str) -> Result<()> {
         name::check(name, self.policy.portable_names)
             .and_then(|()| self.names.claim_file(self.number, name))
+            .map(drop)
             .map_err(|reason| Error::Member {
                 archive: archive.to_owned(),
                 member: name.to_owned(),

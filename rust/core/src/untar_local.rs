@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::extract::{Course, LocalArchive, READ_BYTES};
 use crate::extract_tar;
 use crate::job::Job;
+use crate::threads;
 use crate::untar::{Untar, UntarSpec};
 
 /// 4 MiB between decompressing and unpacking.
@@ -32,10 +33,9 @@ impl LocalArchive {
         let (blocks_in, blocks) = sync_channel(WAITING);
         std::thread::scope(|scope| {
             let (course, buffers) = (&course, &buffers);
-            scope.spawn(move || {
-                course.note(extract_tar::read(self, workers, course, buffers, &blocks_in));
-            });
-            course.note(push_all(&mut untar, &blocks, course));
+            let reading = move || course.note(extract_tar::read(self, workers, course, buffers, &blocks_in));
+            let started = threads::beside(scope, reading);
+            course.note(started.and_then(|()| push_all(&mut untar, &blocks, course)));
             // Its end of the channel goes, so that the other thread does not wait for it.
             drop(blocks);
         });

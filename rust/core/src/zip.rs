@@ -12,14 +12,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::collisions::{self, Collision, Kind, Names};
+use crate::collisions::{self, Collision, Kind, Names, Trouble};
 use crate::error::{Error, Result};
-use crate::name;
 use crate::policy::{Policy, RATIO_FREE_BYTES};
 
 use end::{End, Found};
 pub use local::{HEADER_BYTES, Local, TRAILER_BYTES};
-use record::{CENTRAL_BYTES, FLAG_UTF8};
+use record::{CENTRAL_BYTES, CENTRAL_BYTES_MAX};
 pub use record::{Entry, Method};
 
 /// Directory memory is bounded before it is allocated: 4 GiB of directory is 40 million members.
@@ -80,6 +79,8 @@ impl Directory {
                 "its zip64 locator points elsewhere than to the zip64 end record",
             ));
         }
+        // Before it is asked for: what claims four gigabytes is not to get them.
+        check_counts(&end, policy).map_err(|reason| refuse(start, &reason))?;
         if start < tail_start {
             return Ok(Parsed::NeedFrom(start));
         }
@@ -98,24 +99,11 @@ impl Directory {
         directory.read_records(end.members)?;
         directory.check_sizes()?;
         directory.check_layout()?;
-        check_disjoint(&[&directory])?;
+        directory.check_names()?;
         Ok(Parsed::Complete(directory))
     }
 
     fn read_records(&mut self, members: u64) -> Result<()> {
-        let most = (self.raw.len() / CENTRAL_BYTES) as u64;
-        if members > most {
-            return Err(
-                self.refuse(self.start, "the end record counts more members than the directory has room for")
-            );
-        }
-        if members > self.policy.members_max {
-            let most = self.policy.members_max;
-            return Err(self.refuse(
-                self.start,
-                &format!("it has {members} members, and {most} are allowed: --max-members allows more"),
-            ));
-        }
         self.order.reserve_exact(usize::try_from(members).unwrap_or(0));
         let mut at = 0;
         for _ in 0..members {
@@ -180,6 +168,24 @@ impl Directory {
             }
         }
         Ok(())
+    }
+
+    /// Folders that no member is but that members lie in count as well: each is an inode, and a name may have 255.
+    fn check_names(&self) -> Result<()> {
+        let most = self.policy.members_max;
+        let folders_max = most.saturating_sub(self.files as u64);
+        let all = [self];
+        let all = Several::of(&all);
+        match collisions::find(&all, self.policy.portable_names, folders_max) {
+            Ok(()) => Ok(()),
+            Err(Trouble::Collision(collision)) => Err(all.refuse(&collision)),
+            Err(Trouble::TooManyFolders) => Err(self.refuse(
+                self.start,
+                &format!(
+                    "it has more files and folders than the {most} that are allowed: --max-members allows more"
+                ),
+            )),
+        }
     }
 
     fn refuse(&self, offset: u64, reason: &str) -> Error {
@@ -249,10 +255,16 @@ impl Directory {
     /// The name that the member's file will have, without a directory's slash.  Two names that differ in
     /// the archive can be one here, when one of them is in code page 437.
     fn path(&self, index: usize) -> Cow<'_, str> {
-        let entry = self.entry(index);
-        let raw_name = entry.raw_name.strip_suffix(b"/").unwrap_or(entry.raw_name);
         // It was decoded once when the directory was validated.
-        name::decode(raw_name, entry.flags & FLAG_UTF8 != 0).unwrap_or_default()
+        match self.entry(index).text().unwrap_or_default() {
+            Cow::Borrowed(text) => text.strip_suffix('/').unwrap_or(text).into(),
+            Cow::Owned(mut text) => {
+                if text.ends_with('/') {
+                    text.pop();
+                }
+                text.into()
+            }
+        }
     }
 
     fn offset(&self, index: usize) -> u64 {
@@ -279,6 +291,21 @@ impl Directory {
     }
 }
 
+/// Whether the end record counts as many members as are allowed and as its directory can have.
+fn check_counts(end: &End, policy: &Policy) -> std::result::Result<(), String> {
+    let (members, most) = (end.members, policy.members_max);
+    if members > end.directory_bytes / CENTRAL_BYTES as u64 {
+        return Err("the end record counts more members than the directory has room for".into());
+    }
+    if members > most {
+        return Err(format!("it has {members} members, and {most} are allowed: --max-members allows more"));
+    }
+    if end.directory_bytes > members.saturating_mul(CENTRAL_BYTES_MAX) {
+        return Err("the central directory has bytes behind its last record".into());
+    }
+    Ok(())
+}
+
 /// Checks that archives which are unpacked into one folder do not get in each other's way: no file comes
 /// out of two of them, and none is a file where another needs a directory.
 ///
@@ -287,8 +314,11 @@ impl Directory {
 pub fn check_disjoint(directories: &[&Directory]) -> Result<()> {
     let portable = directories.iter().any(|directory| directory.policy.portable_names);
     let all = Several::of(directories);
-    let Some(collision) = collisions::find(&all, portable) else { return Ok(()) };
-    Err(all.refuse(&collision))
+    // Each of them was held to its limit when it was read.
+    match collisions::find(&all, portable, u64::MAX) {
+        Err(Trouble::Collision(collision)) => Err(all.refuse(&collision)),
+        Ok(()) | Err(Trouble::TooManyFolders) => Ok(()),
+    }
 }
 
 /// The members of several archives, numbered through.

@@ -80,6 +80,108 @@ fn a_short_tail_says_from_where_it_needs_more() {
 }
 
 #[test]
+fn zeros_behind_the_end_are_passed_over_as_far_as_the_comment_could_reach() {
+    let bytes = sample();
+    for zeros in [1, 2, 5, 10_239, 65_535] {
+        let padded = [bytes.clone(), vec![0; zeros]].concat();
+        let directory = parse(&padded).unwrap();
+        assert_eq!((directory.len(), directory.start()), (4, parse(&bytes).unwrap().start()));
+        assert!(reason(&[padded, vec![1]].concat()).contains("end record"), "{zeros}");
+    }
+    assert!(reason(&[bytes.clone(), vec![0; 65_536]].concat()).contains("no end record"));
+    // The comment's own length is meant: what it lacks is not made up for by zeros.
+    let mut cut = [bytes.clone(), b"comm".to_vec()].concat();
+    let at = bytes.len() - 2;
+    cut[at] = 9;
+    assert!(reason(&[cut.clone(), vec![0; 4]].concat()).contains("does not end"));
+    assert_eq!(parse(&[cut, vec![0; 5]].concat()).unwrap().len(), 4);
+}
+
+#[test]
+fn an_end_record_in_front_of_a_padded_one_is_looked_for_as_far_as_ever() {
+    let front = archive(&[("decoy", &[7; 100], CompressionMethod::Stored)]);
+    let (zeros, reach) = (10_000, 22 + 65_535);
+    // The decoy's comment reaches to the padding, and its record lies as far in front as it can.
+    let comment = [vec![b'x'; 65_535 - sample().len()], sample()].concat();
+    let mut bytes = [front, comment, vec![0; zeros]].concat();
+    let at = bytes.len() - zeros - 65_535 - 2;
+    bytes[at..at + 2].fill(0xff);
+    assert!(reason(&bytes).contains("two archives in one"), "{}", reason(&bytes));
+    let tail = Bytes::copy_from_slice(&bytes[bytes.len() - reach..]);
+    match Directory::parse("test", &tail, bytes.len() as u64, &Policy::default()).unwrap() {
+        Parsed::NeedFrom(offset) => assert_eq!(offset, (bytes.len() - zeros - reach) as u64),
+        Parsed::Complete(_) => panic!("the other record was not looked for"),
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_right_is_refused_before_it_is_asked_for() {
+    let huge: u64 = 3 << 30;
+    let told = |members: u64, directory_bytes: u64| {
+        let mut end64 = b"PK\x06\x06".to_vec();
+        end64.extend(44_u64.to_le_bytes());
+        end64.extend([0; 12]);
+        for value in [members, members, directory_bytes, 0] {
+            end64.extend(value.to_le_bytes());
+        }
+        let locator = [&b"PK\x06\x07\0\0\0\0"[..], &huge.to_le_bytes(), &[1, 0, 0, 0]].concat();
+        let end = [&b"PK\x05\x06\0\0\0\0"[..], &[0xff; 12], &[0; 2]].concat();
+        let mut tail = vec![b'x'; 70_000];
+        tail.extend([end64, locator, end].concat());
+        let total = huge + 56 + 20 + 22;
+        match Directory::parse("test", &Bytes::from(tail), total, &Policy::default()) {
+            Ok(Parsed::NeedFrom(0)) => "is asked for".into(),
+            Ok(_) => panic!("it is not there"),
+            Err(error) => error.to_string(),
+        }
+    };
+    assert_eq!(told(9_000_000, huge), "is asked for");
+    assert!(told(11_000_000, huge).contains("--max-members"));
+    assert!(told(huge, huge).contains("more members than the directory has room for"));
+    assert!(told(1, huge).contains("bytes behind its last record"));
+}
+
+#[test]
+fn folders_that_are_only_part_of_names_count_as_members() {
+    let bytes = archive(&[
+        ("a/b/c/1", b"1", CompressionMethod::Stored),
+        ("a/b/c/2", b"2", CompressionMethod::Stored),
+        ("a/b/", b"", CompressionMethod::Stored),
+    ]);
+    let within = |members_max| {
+        let policy = Policy { members_max, ..Policy::default() };
+        Directory::parse("test", &Bytes::copy_from_slice(&bytes), bytes.len() as u64, &policy).map(drop)
+    };
+    assert!(within(5).is_ok());
+    for most in [3, 4] {
+        let error = within(most).unwrap_err().to_string();
+        assert!(error.contains("more files and folders") && error.contains("--max-members"), "{error}");
+    }
+}
+
+#[test]
+fn names_from_this_folder_lead_where_the_others_do() {
+    let mut bytes = archive(&[
+        ("x/", b"", CompressionMethod::Stored),
+        ("x/a/", b"", CompressionMethod::Stored),
+        ("x/a/b", b"1", CompressionMethod::Stored),
+    ]);
+    let places: Vec<usize> = (0..bytes.len() - 2).filter(|&at| bytes[at..].starts_with(b"x/")).collect();
+    for at in places {
+        bytes[at] = b'.';
+    }
+    let directory = parse(&bytes).unwrap();
+    let names: Vec<String> = (0..3).map(|index| directory.entry(index).name()).collect();
+    assert_eq!(names, ["./", "a/", "a/b"]);
+    for index in 0..3 {
+        let (start, _) = directory.extent(index);
+        assert!(directory.local(index, &bytes[usize::try_from(start).unwrap()..]).unwrap().is_some());
+    }
+    let other = parse(&archive(&[("a/b", b"1", CompressionMethod::Stored)])).unwrap();
+    assert!(check_disjoint(&[&directory, &other]).unwrap_err().to_string().contains("occurs twice"));
+}
+
+#[test]
 fn members_are_found_by_offset() {
     let directory = parse(&sample()).unwrap();
     for index in 0..directory.len() {

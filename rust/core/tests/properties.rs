@@ -131,7 +131,7 @@ fn write_seeds() {
         write("tar_reader", seals, &[&[2, 0, seals][..], &bodies::tar::sample()].concat());
     }
     for (number, name) in (0..).zip(["folder/file", "\u{e9}/\u{130}.txt", "COM1", "a\u{202e}b"]) {
-        write("member_name", number, &[&[1, 1][..], name.as_bytes()].concat());
+        write("member_name", number, &[&[0, 1][..], name.as_bytes()].concat());
     }
 }
 

@@ -17,6 +17,9 @@ pub struct SavedReader {
     offset: u64,
     current: Option<Member>,
     members: u64,
+    /// Zero in a journal of before they were counted.
+    #[serde(default)]
+    places: u64,
     unpacked_bytes: u64,
 }
 
@@ -31,6 +34,7 @@ impl Reader {
             offset: self.offset,
             current: self.current.clone(),
             members: self.members,
+            places: self.places,
             unpacked_bytes: self.unpacked_bytes,
         }
     }
@@ -73,6 +77,7 @@ impl Reader {
         reader.offset = saved.offset;
         reader.current = saved.current;
         reader.members = saved.members;
+        reader.places = saved.places;
         reader.unpacked_bytes = saved.unpacked_bytes;
         Some(reader)
     }

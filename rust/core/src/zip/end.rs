@@ -39,7 +39,17 @@ impl End {
             // A second end record could hide in front of what is here.
             return Ok(Found::NeedFrom(tail_start.saturating_sub((REACH_BYTES - tail.len()) as u64)));
         }
-        let at = only_record(tail, tail_start)?;
+        let mut at = only_record(tail, tail_start)?;
+        let record_end = end_of(tail, at);
+        if record_end < tail.len() {
+            let unpadded = &tail[..record_end];
+            if unpadded.len() < REACH_BYTES && tail_start > 0 {
+                let missing = (REACH_BYTES - unpadded.len()) as u64;
+                return Ok(Found::NeedFrom(tail_start.saturating_sub(missing)));
+            }
+            // As far in front of the record as where there is no padding.
+            at = only_record(unpadded, tail_start)?;
+        }
         let position = tail_start + at as u64;
         let short = |at| u64::from(u16_at(tail, at).unwrap_or(0));
         let long = |at| u64::from(u32_at(tail, at).unwrap_or(0));
@@ -110,12 +120,14 @@ impl End {
     }
 }
 
-/// Where in `tail` the end record starts whose comment ends where the archive does.
+/// Where in `tail` the end record starts whose comment ends where the archive does, or where the zeros begin
+/// that fill it up: `bsdtar` writes whole blocks of 10,240 bytes to the standard output.
 ///
 /// Programs choose differently among several: the last signature, the last that fits, the first that
 /// fits.  Where these are not all the same record, nobody knows what the archive holds.
 fn only_record(tail: &[u8], tail_start: u64) -> Result<usize, Refusal> {
     let first = tail.len().saturating_sub(REACH_BYTES);
+    let zeros_start = tail.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     let mut last_signature = None;
     let mut fitting = None;
     for at in (first..=tail.len().saturating_sub(END_BYTES)).rev() {
@@ -123,8 +135,7 @@ fn only_record(tail: &[u8], tail_start: u64) -> Result<usize, Refusal> {
             continue;
         }
         let latest = *last_signature.get_or_insert(at);
-        let comment = usize::from(u16_at(tail, at + 20).unwrap_or(0));
-        if at + END_BYTES + comment != tail.len() {
+        if !(zeros_start..=tail.len()).contains(&end_of(tail, at)) {
             continue;
         }
         if fitting.is_some() || latest != at {
@@ -144,4 +155,9 @@ fn only_record(tail: &[u8], tail_start: u64) -> Result<usize, Refusal> {
         )),
         (None, None) => Err((end, "it has no end record: it is not a zip archive, or it is cut off")),
     }
+}
+
+/// Where the comment of the record at `at` ends.
+fn end_of(tail: &[u8], at: usize) -> usize {
+    at + END_BYTES + usize::from(u16_at(tail, at + 20).unwrap_or(0))
 }

@@ -88,7 +88,7 @@ fn check_header(
         return Err("the local header has another method than the directory");
     }
     // Padding that is no list of fields is common here, so only what can be read is looked at.
-    check_extra(extra, name, &entry.text()?)?;
+    check_extra(extra, name, &entry.written()?)?;
     let crc32 = u32_at(fixed, 14).unwrap_or(0);
     let mut sizes = [u64::from(u32_at(fixed, 22).unwrap_or(0)), u64::from(u32_at(fixed, 18).unwrap_or(0))];
     let known = widen(extra, &mut sizes.each_mut()).is_some();

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::name;
+use crate::name::{self, Encoding};
 
 const CENTRAL_SIGNATURE: u32 = 0x0201_4b50;
 pub(super) const CENTRAL_BYTES: usize = 46;
+/// With the longest name, extra fields and comment.
+pub(super) const CENTRAL_BYTES_MAX: u64 = CENTRAL_BYTES as u64 + 3 * 0xffff;
 
 const EXTRA_ZIP64: u16 = 0x0001;
 const EXTRA_PKWARE_UNIX: u16 = 0x000d;
@@ -23,6 +25,11 @@ pub(super) const FLAGS_ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
 /// The newest version of the format that is understood: 6.3, which named zstd.
 const VERSION_MAX: u8 = 63;
 
+/// The folder that all is unpacked into, which archives of `.` begin with.
+const HERE: &str = "./";
+
+/// Unix and macOS, as the systems that members are made on are numbered.
+const UNIX_SYSTEMS: [u8; 2] = [3, 19];
 /// Systems whose external attributes are those of MS-DOS in the low byte.
 const DOS_SYSTEMS: [u8; 3] = [0, 10, 14];
 const DOS_DIRECTORY: u32 = 1 << 4;
@@ -104,8 +111,27 @@ impl<'a> Entry<'a> {
         self.text().map_or_else(|_| String::from_utf8_lossy(self.raw_name).into_owned(), Into::into)
     }
 
+    /// The name as text: where it leads, and not how it is written.
     pub(super) fn text(&self) -> Result<Cow<'a, str>, &'static str> {
-        name::decode(self.raw_name, self.flags & FLAG_UTF8 != 0)
+        Ok(match self.written()? {
+            Cow::Borrowed(written) => place(written).into(),
+            Cow::Owned(written) => place(&written).to_owned().into(),
+        })
+    }
+
+    /// The name as it is written, which other fields repeat.
+    pub(super) fn written(&self) -> Result<Cow<'a, str>, &'static str> {
+        name::decode(self.raw_name, self.encoding())
+    }
+
+    fn encoding(&self) -> Encoding {
+        if self.flags & FLAG_UTF8 != 0 {
+            Encoding::Utf8
+        } else if UNIX_SYSTEMS.contains(&self.made_by) {
+            Encoding::Unix
+        } else {
+            Encoding::Dos
+        }
     }
 
     #[must_use]
@@ -113,8 +139,12 @@ impl<'a> Entry<'a> {
         self.raw_name.ends_with(b"/")
     }
 
+    /// How its data are packed.  Some writers note a method for folders too, of which there is nothing to unpack.
     #[must_use]
     pub fn method(&self) -> Method {
+        if self.compressed_bytes == 0 && self.is_directory() {
+            return Method::Stored;
+        }
         // Others are refused when the directory is validated.
         Method::of(self.method).unwrap_or(Method::Stored)
     }
@@ -126,8 +156,11 @@ impl<'a> Entry<'a> {
 
     /// Whether this is a plain file or folder that can be unpacked here.
     pub(super) fn check(&self, portable: bool) -> Result<(), Cow<'static, str>> {
-        let text = self.text()?;
-        name::check(&text, portable)?;
+        let written = self.written()?;
+        let place = place(&written);
+        if place != HERE {
+            name::check(place, portable)?;
+        }
         if self.flags & FLAGS_ENCRYPTED != 0 {
             return Err("it is encrypted".into());
         }
@@ -151,7 +184,7 @@ impl<'a> Entry<'a> {
         if fields(self.extra).any(|(_, body)| body.is_none()) {
             return Err("an extra field of it is cut off".into());
         }
-        check_extra(self.extra, self.raw_name, &text)?;
+        check_extra(self.extra, self.raw_name, &written)?;
         if self.is_directory() && (self.bytes != 0 || self.crc32 != 0) {
             return Err("it is a directory and has data".into());
         }
@@ -160,7 +193,7 @@ impl<'a> Entry<'a> {
 
     /// What its attributes say that it is must be what its name says.
     fn check_kind(&self) -> Result<(), &'static str> {
-        let is_unix = matches!(self.made_by, 3 | 19);
+        let is_unix = UNIX_SYSTEMS.contains(&self.made_by);
         match (self.attributes >> 16) & 0o170_000 {
             // Whoever made it: there are programs that look at these bits alone.
             0o120_000 => Err("it is a symbolic link"),
@@ -182,9 +215,17 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Where a name leads that is written so.
+fn place(written: &str) -> &str {
+    match name::without_here(written) {
+        "" if !written.is_empty() => HERE,
+        place => place,
+    }
+}
+
 /// Refuses extra fields, in the directory or in a local header, that make another file of the member for
 /// some programs: another name, a link, a device.
-pub(super) fn check_extra(extra: &[u8], raw_name: &[u8], text: &str) -> Result<(), &'static str> {
+pub(super) fn check_extra(extra: &[u8], raw_name: &[u8], written: &str) -> Result<(), &'static str> {
     let mut zip64 = false;
     for (id, body) in fields(extra) {
         let Some(body) = body else { break };
@@ -204,7 +245,7 @@ pub(super) fn check_extra(extra: &[u8], raw_name: &[u8], text: &str) -> Result<(
             EXTRA_UNICODE_PATH
                 if body.first() == Some(&1)
                     && u32_at(body, 1) == Some(crc32fast::hash(raw_name))
-                    && body.get(5..) != Some(text.as_bytes()) =>
+                    && body.get(5..) != Some(written.as_bytes()) =>
             {
                 return Err("an extra field gives it another name");
             }
