@@ -60,6 +60,8 @@ def _verified(verified: object) -> str:
 
 def _host(url: object) -> str:
     """Who delivered; the rest of a signed address is nobody's business."""
+    if str(url or "").startswith("file:"):
+        return "here"
     try:
         return urlsplit(str(url or "")).hostname or ""
     except ValueError:

@@ -56,7 +56,7 @@ async def verify_async(
     *,
     quick: bool = False,
     repair: bool = False,
-    catalog: Catalog | None = None,
+    catalog: str | Path | Catalog | None = None,
     mirrors: str | Iterable[str] = (),
     limits: Limits | None = None,
     progress: Progress | None = None,
@@ -70,8 +70,8 @@ async def verify_async(
         target: the folder that was installed into.
         quick: look whether the files are there, are files, and have their sizes; read none.
         repair: fetch what is damaged or missing again: only the spans that hold it.
-        catalog: what was installed, for ``repair`` and trees without a manifest; None: what the record says,
-            else FDF256.
+        catalog: what was installed, for ``repair`` and trees without a manifest: a built-in catalog's name, a
+            catalog file's path, or a catalog; None: what the record says, else FDF256.
         mirrors: base URLs or local folders that hold the archives, tried first.
         limits: ``workers``; for what is fetched all of them.
         progress: receives counters about ten times a second.
@@ -81,9 +81,13 @@ async def verify_async(
 
     Raises:
         StorageError: the folder is not there, or its manifest cannot be read.
-        UsageError: what was asked for cannot be done with a tree without a manifest.
+        UsageError: what was asked for cannot be done with a tree without a manifest; CatalogError.
         IntegrityError, TransferError, LockedError: as for ``install``, where something is fetched.
     """
+    if isinstance(catalog, str | Path):
+        from fdf256_fast.catalog import load_catalog  # noqa: PLC0415 - with tomllib, for those who name one
+
+        catalog = await in_thread(load_catalog, catalog)
     checking = Checking(
         quick, repairs=repair, catalog=catalog, mirrors=texts(mirrors), limits=limits or Limits()
     )

@@ -96,7 +96,9 @@ async def test_a_tree_of_another_program_is_compared_with_the_archives(
         damaged, missing, *_ = some_images(target)
         damaged.write_bytes(bytes(damaged.stat().st_size))
         missing.unlink()
-        found = await fdf.verify_async(target, catalog=catalog)
+        # By its path, too.
+        (tmp_path / "catalog.toml").write_text(made.dataset.catalog_toml(origin.url))
+        found = await fdf.verify_async(target, catalog=tmp_path / "catalog.toml")
     relative = [str(path.relative_to(target)) for path in (damaged, missing)]
     assert ([one.path for one in found.damaged], list(found.missing)) == (relative[:1], relative[1:])
     assert not (target / ".fdf256").exists()

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("target", type=PATH, default=Path("data/fdf256"))
-@option("--split", multiple=True, type=click.Choice(["train", "val"]), help="Only this split.")
+@option("--split", multiple=True, type=click.Choice(["train", "val"]), help="Only this split (repeatable).")
 @option("--ids", type=PATH, metavar="FILE", help="Only these images, one a line.")
-@option("--license", multiple=True, metavar="NAME", help="Only images under this license, such as cc-by-2.")
+@option(
+    "--license", multiple=True, metavar="NAME", help="Only images under it, such as cc-by-2 (repeatable)."
+)
 @option(
     "--format",
     type=click.Choice(["csv", "md", "html", "json", "bibtex"]),
@@ -33,9 +35,9 @@ if TYPE_CHECKING:
 @workers
 @screen
 def credits(target: Path, output: Path | None, is_all: bool, **arguments: Any) -> None:  # noqa: A001 - its name
-    """Write title, author, source, license and change of every image in TARGET (default: data/fdf256).
+    """Write title, author, source, licence and change of every image in TARGET (default: data/fdf256).
 
-    This is what the photos' licenses ask of whoever shows or passes on the images. The dataset's own citation
+    This is what the photos' licences ask of whoever shows or passes on the images. The dataset's own citation
     comes first. Where only metadata are installed, or with --all, it is every image that they tell of.
 
     Example: fdf256 credits data/fdf256 --format html -o credits.html

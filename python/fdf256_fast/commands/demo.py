@@ -15,10 +15,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("target", type=PATH, required=False)
-@option("--images", type=click.IntRange(4, 100_000), default=1200, show_default=True)
+@option(
+    "--images",
+    type=click.IntRange(4, 100_000),
+    default=1200,
+    show_default=True,
+    help="How many images to make up.",
+)
 @limits
 def demo(target: Path | None, images: int, **arguments: Any) -> None:
-    """Install a small made-up dataset from a server on this machine, cut off half-way and resumed."""
+    """Install a small made-up dataset from a server on this machine, cut off half-way and resumed.
+
+    Example: fdf256 demo /tmp/demo --images 300
+    """
     from fdf256_fast.demo import run_demo
 
     common = Common(arguments)
