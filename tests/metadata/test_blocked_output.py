@@ -33,12 +33,17 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def started(target: Path, *options: str | Path, stdout: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "fdf256_fast", "credits", str(target), *map(str, options)],
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-    )
+    # Where these tests run in the background of a script, SIGINT is ignored, and would be by the command.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "fdf256_fast", "credits", str(target), *map(str, options)],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def is_asleep(thread: Path) -> bool:
