@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::decode::Format;
 use crate::digest::{Algorithm, Hasher};
@@ -86,7 +88,7 @@ impl LocalArchive {
         if kind.is_char_device() || kind.is_block_device() {
             return refuse("it is a device, not a file");
         }
-        let file = File::open(path).map_err(refused)?;
+        let file = if kind.is_fifo() { open_pipe(path) } else { File::open(path) }.map_err(refused)?;
         let total =
             kind.is_file().then(|| file.metadata().map(|data| data.len())).transpose().map_err(refused)?;
         let mut archive = Self {
@@ -364,6 +366,18 @@ impl Read for Source<'_> {
         self.consume(count);
         Ok(count)
     }
+}
+
+/// Opens a pipe without waiting for somebody to write to it, who may never come.
+fn open_pipe(path: &Path) -> io::Result<File> {
+    if path == Path::new(STANDARD_INPUT) {
+        // It is open already.  Opened anew, a pipe whose writers have gone would not tell that it is at its end.
+        return Ok(io::stdin().as_fd().try_clone_to_owned()?.into());
+    }
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 /// Reads from a pipe, in which nothing may come for a long time.
