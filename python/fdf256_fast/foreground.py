@@ -78,7 +78,10 @@ def in_foreground(job: Job, work: Callable[[], T], meanwhile: Callable[[], Shown
 
 def _show(running: _Running[T], shown: Shown | None) -> None:
     if shown is None:
-        running.is_over(-1)
+        # Not in one go: a signal that comes just before it begins to wait does not interrupt it, and would
+        # be heard at its end.
+        while not running.is_over(SHOW_SECONDS):
+            pass
         return
     try:
         while not running.is_over(SHOW_SECONDS):

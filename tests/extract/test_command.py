@@ -290,6 +290,38 @@ async def test_a_cancelled_call_leaves_nothing(kind: str, tmp_path: Path) -> Non
     assert cancelled >= 3
 
 
+async def waiting_in(folder: Path) -> None:
+    """Until a command hears signals, and is about to open its archive, or has."""
+    async with asyncio.timeout(30):
+        while not (folder / ".fdf256/lock").exists():  # noqa: ASYNC110 - it is another process's
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+async def test_whoever_waits_for_a_pipe_can_be_interrupted(sign: signal.Signals, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    async with started("extract", "fifo", "-d", "out", cwd=tmp_path) as process:
+        await waiting_in(tmp_path / "out")
+        process.send_signal(sign)
+        said = await ended(process)
+    assert (said.status, said.stderr.splitlines()[-1]) == (
+        130,
+        "Interrupted. Archives are unpacked as a whole or not at all.",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+async def test_an_archive_may_come_through_a_named_pipe_late(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    async with started("extract", "fifo", "-d", "out", "--quiet", cwd=tmp_path) as process:
+        await waiting_in(tmp_path / "out")
+        await asyncio.to_thread((tmp_path / "fifo").write_bytes, tar_of(MEMBERS))
+        said = await ended(process)
+    assert (said.status, said.stderr) == (0, "")
+    assert files_in(tmp_path / "out") == MEMBERS
+
+
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 async def test_an_interrupted_command_says_so_and_leaves_nothing(sign: int, tmp_path: Path) -> None:
     # A pipe that says no more than a beginning: the command waits for the rest.

@@ -165,6 +165,14 @@ async def test_bad_lines_are_told_and_fail_with_strict_only(tmp_path: Path) -> N
     assert (await command("verify", "--sums", "list", "--strict", cwd=tmp_path)).status == 3
 
 
+def test_a_name_may_end_in_what_also_ends_lines(tmp_path: Path) -> None:
+    skip_without("sha256sum")
+    make_files(tmp_path, ["end\r"])
+    told = subprocess.run(["sha256sum", "-z", "end\r"], cwd=tmp_path, capture_output=True, check=True).stdout
+    (tmp_path / "list").write_bytes(told)
+    assert fdf.verify_sums(tmp_path / "list", tmp_path).ok
+
+
 def test_the_list_may_come_through_a_pipe(tmp_path: Path) -> None:
     make_files(tmp_path, ["a"])
     digest = hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()

@@ -71,7 +71,8 @@ impl Sums {
             let parsed = if is_ours {
                 line::manifest(raw)
             } else {
-                line::any(raw.strip_suffix(b"\r").unwrap_or(raw), reading, escapes)
+                // Of a line that ends in NUL the CR belongs to the name.
+                line::any(raw.strip_suffix(b"\r").filter(|_| escapes).unwrap_or(raw), reading, escapes)
             };
             match parsed {
                 Ok(Line::Nothing) => {}

@@ -33,6 +33,7 @@ fn every_form_gives_name_and_digest() {
         (format!("\u{feff}{EMPTY_MD5}  a\\nb"), "a\\nb", &md5),
         (format!("# comment\n\n{EMPTY_MD5}  a"), "a", &md5),
         (format!("{EMPTY_MD5}  a\nb\0"), "a\nb", &md5),
+        (format!("{EMPTY_MD5}  a\r\0"), "a\r", &md5),
     ] {
         let found = read(&line, &Reading::default());
         assert_eq!(found, [(name.to_owned(), expected.clone())], "{line:?}");
