@@ -80,6 +80,7 @@ DIFFERENCES = {
     "counts": Difference(of_hostile("more members counted than there are"), READ),
     "volumes": Difference(of_hostile("a second volume"), READ),
     "zip64-locator": Difference(of_hostile("zip64: a locator that points elsewhere"), DEPENDS),
+    "bytes-behind-data": Difference(of_hostile("deflate data with bytes behind"), READ),
     "no-end-of-data": Difference(without_an_end(), READ),
     "limits": Difference(hostile.BOMB.archive, DEPENDS),
 }

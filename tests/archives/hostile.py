@@ -24,6 +24,8 @@ from tests.archives.maker import (
 from tests.integration.oracles import bytes_of
 
 DATA = bytes_of(700)
+LARGE = bytes_of(2 << 20)
+"""More than is inflated in one call."""
 
 
 class Hostile(NamedTuple):
@@ -184,6 +186,23 @@ MEMBERS = [
     ),
     lying("deflate data that is none", "deflate data is damaged", method=DEFLATED, packed=b"\x07garbage"),
     lying("deflate data without an end", "", method=DEFLATED, packed=deflated(DATA)[:-3]),
+    lying(
+        "deflate data with bytes behind",
+        "bytes behind the end",
+        method=DEFLATED,
+        packed=deflated(DATA) + b"more",
+    ),
+    lying(
+        "deflate data with one zero behind",
+        "bytes behind the end",
+        method=DEFLATED,
+        packed=deflated(DATA) + b"\0",
+    ),
+    Hostile(
+        "large deflate data with bytes behind",
+        archive([Member("large", LARGE, DEFLATED, packed=deflated(LARGE) + b"more")]),
+        "bytes behind the end",
+    ),
     lying("zstd data that is none", "zstd data is damaged", method=ZSTD, packed=b"garbage garbage"),
     lying("zstd data without an end", "", method=ZSTD, packed=zstd_frame(DATA)[:-3]),
     lying(

@@ -21,6 +21,7 @@ mod extract_tar;
 mod extract_zip;
 pub mod head;
 mod hunger;
+mod inflate;
 pub mod intake;
 pub mod job;
 pub mod json;

@@ -3,8 +3,8 @@
 //! The event loop reads from the socket straight into a slab, and what was read goes into the window as a
 //! slice of it: no copy, and no fresh pages.  With chunks that the HTTP library allocates and copies, a
 //! profile of 0.6 GB had 0.7 s of receiving and copying on the event loop; with slabs another kind of
-//! profile had 0.45 s (`docs/performance.md`).  That pays for this module's `unsafe`; the only other one is
-//! in the binding that hands the buffer to Python.
+//! profile had 0.45 s (`docs/performance.md`).  That pays for this module's `unsafe`, and for that in
+//! the binding that hands the buffer to Python.
 #![expect(unsafe_code, reason = "one thread writes behind what others read")]
 
 use std::cell::UnsafeCell;

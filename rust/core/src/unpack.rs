@@ -10,6 +10,7 @@ use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
 use crate::digest::{Sha256, sha256_many};
 use crate::error::{Error, Result};
+use crate::inflate::{Inflater, Outcome};
 use crate::job::Job;
 use crate::staging::Staging;
 use crate::zip::{Directory, Entry, Local, Method, TRAILER_BYTES};
@@ -24,13 +25,15 @@ const INFLATE_BUFFER_BYTES: usize = 1 << 18;
 /// asks for more is refused before anything is allocated.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
+const BYTES_BEHIND: &str = "it has bytes behind the end of its deflate data";
+
 pub type Sha256Bytes = [u8; 32];
 
 /// What one worker keeps between members, so that no member allocates.
 pub struct Scratch {
     input: Vec<u8>,
     output: Vec<u8>,
-    inflater: libdeflater::Decompressor,
+    inflater: Inflater,
     /// Made when the first member needs it.
     zstd: Option<Decoder<'static>>,
     wants_sha256: bool,
@@ -38,7 +41,7 @@ pub struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Self {
-        let inflater = libdeflater::Decompressor::new();
+        let inflater = Inflater::new();
         Self { input: Vec::new(), output: Vec::new(), inflater, zstd: None, wants_sha256: true }
     }
 }
@@ -236,12 +239,11 @@ fn inflate<'a>(
             Err(source) => Err(zstd_damaged(directory, entry, &source)),
         };
     }
-    match inflater.deflate_decompress(input, output) {
-        Ok(written) if written == size => Ok(output),
-        Ok(_) | Err(libdeflater::DecompressionError::InsufficientSpace) => Err(other_size()),
-        Err(libdeflater::DecompressionError::BadData) => {
-            Err(directory.refuse_member(entry, "its deflate data is damaged"))
-        }
+    match inflater.inflate(input, output) {
+        Outcome::Exact => Ok(output),
+        Outcome::OtherSize => Err(other_size()),
+        Outcome::BytesBehind => Err(directory.refuse_member(entry, BYTES_BEHIND)),
+        Outcome::Damaged => Err(directory.refuse_member(entry, "its deflate data is damaged")),
     }
 }
 
@@ -472,6 +474,9 @@ impl Unpacker {
                     _ => directory.refuse_member(entry, "its deflate data is damaged"),
                 })?;
             data = &data[taken..];
+            if !data.is_empty() && matches!(self.inflate, Inflate::Deflated { ended: true, .. }) {
+                return Err(directory.refuse_member(entry, BYTES_BEHIND));
+            }
             self.emit(directory, entry, &buffer[..written])?;
             if taken == 0 && written == 0 || data.is_empty() && written < buffer.len() {
                 return Ok(());
