@@ -56,11 +56,11 @@ def is_asleep(thread: Path) -> bool:
 def wait_until_blocked(process: subprocess.Popen[bytes]) -> None:
     """Until its threads have done nothing for a while."""
     idle = 0
-    while idle < 5:
+    while idle < 3:
         assert process.poll() is None
         threads = list(Path(f"/proc/{process.pid}/task").iterdir())
         idle = idle + 1 if len(threads) > 1 and all(map(is_asleep, threads)) else 0
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def end(process: subprocess.Popen[bytes], by: signal.Signals) -> str:
