@@ -98,7 +98,7 @@ impl LocalArchive {
         }
         // Of a standard input that somebody has read from, the rest is meant, as with a pipe.
         let is_whole = data.is_file() && (!is_standard_input || tell(&file) == Ok(0));
-        let total = is_whole.then(|| data.len());
+        let total = is_whole.then_some(data.len());
         let mut archive = Self {
             name: name.to_owned(),
             path: path.to_owned(),
