@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn the_trial_chooses_by_what_a_step_takes() {
         let best = |vector, words| {
-            by_trial(Duration::from_nanos(vector), Duration::from_nanos(words))[0] as *const Kernels
+            std::ptr::from_ref(by_trial(Duration::from_nanos(vector), Duration::from_nanos(words))[0])
         };
         // Sapphire Rapids, Zen 4, Zen 5: nanoseconds for a block.
         assert_eq!(best(80, 91), &raw const AVX512);
