@@ -54,6 +54,7 @@ async def test_the_command_prints_one_object_and_leaves_no_workspace(archive: Pa
             "bytes_to_fetch": 0,
             "requests": 0,
             "adopted": 0,
+            "error": None,
         }
     ]
     assert result.report["ok"] is True

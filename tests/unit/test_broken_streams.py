@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 20.0
 NUMBER = 7
 SOURCE = Source.parse("http://127.0.0.1/a")
-ANSWER: Any = SimpleNamespace(total=None)
+ANSWER: Any = SimpleNamespace(total=None, has_end=True)
 
 
 class Engine:
