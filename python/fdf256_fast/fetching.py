@@ -283,7 +283,7 @@ class _Files:
         is_alone = len(self._wanted) - number <= self._shared.limits.connections_start
         run = _FileRun(wanted, self._shared, is_alone=is_alone)
         self._under_way[number] = run
-        before = self.frontier
+        before = self._shared.transfer.came_bytes
         try:
             if self._silence is not None:
                 raise TransferError(
@@ -293,7 +293,7 @@ class _Files:
         except _OF_ONE_FILE as error:
             if len(self._wanted) == 1:
                 raise
-            if _is_silence(error) and self.frontier == before:
+            if _is_silence(error) and self._shared.transfer.came_bytes == before:
                 self._silence = self._silence or error
             await self._failed(number, run, error)
             return

@@ -437,6 +437,11 @@ class Transfer:
         return sum(len(feed.flights) for feed in self.feeds)
 
     @property
+    def came_bytes(self) -> int:
+        """What has come so far, from wherever it was."""
+        return self._flow.total
+
+    @property
     def _level(self) -> int:
         """How many requests there may be now."""
         level = self._crowd.level
