@@ -188,19 +188,17 @@ async def install_catalog(
         else:
             # What is only unpacked must not touch the record of a dataset that is installed there.
             workspace = Workspace.of(target)
-            if not options.keep_workspace:
-                whole, workspace = workspace, Workspace(target, workspace.home / "fetch" / catalog.name)
-                async with whole.locked_shortly(LOCK_PATIENCE_SECONDS):
-                    await stack.enter_async_context(workspace.locked())
-                    # What an earlier call did not come to.
-                    await finished_journal(workspace, progress)
-            else:
+            async with contextlib.AsyncExitStack() as shortly:
+                if not options.keep_workspace:
+                    # What an earlier call was publishing may be published now.
+                    await shortly.enter_async_context(workspace.locked_shortly(LOCK_PATIENCE_SECONDS))
+                    workspace = Workspace(target, workspace.home / "fetch" / catalog.name)
                 await stack.enter_async_context(workspace.locked())
-            # What a call of `forget` did not come to.
-            removed = await in_thread(_finish_forgetting, workspace)
-            if removed:
-                progress.message(f"{len(removed)} forgotten images were there and are removed")
-            journal = await finished_journal(workspace, progress)
+                # What a call of `forget` did not come to.
+                removed = await in_thread(_finish_forgetting, workspace)
+                if removed:
+                    progress.message(f"{len(removed)} forgotten images were there and are removed")
+                journal = await finished_journal(workspace, progress)
             lost = await in_thread(doubt_record, workspace)
             if lost:
                 progress.message(

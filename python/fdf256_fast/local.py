@@ -5,6 +5,7 @@ Their results' modules are imported by the main thread while the work goes on.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,23 @@ from fdf256_fast.errors import IntegrityError, UsageError
 from fdf256_fast.foreground import in_foreground, is_cancelled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fdf256_fast.search_results import SearchResult
     from fdf256_fast.verification import Verification
 
 __all__ = ["extract", "search_user", "show_verification", "verify_list"]
+
+
+@contextlib.contextmanager
+def _ended_with(words: str) -> Iterator[None]:
+    """Whoever interrupts the block is told ``words``."""
+    try:
+        yield
+    except BaseException as error:
+        if is_cancelled(error):
+            raise Interrupted(words) from error
+        raise
 
 
 def extract(arguments: dict[str, Any]) -> int:
@@ -35,12 +49,8 @@ def extract(arguments: dict[str, Any]) -> int:
     )
     run = Extraction(order)
     meanwhile = common.shown(run.title, run.snapshot, "report", *(() if common.quiet else ("plain",)))
-    try:
+    with _ended_with("Archives are unpacked as a whole or not at all."):
         report = in_foreground(run.job, run.run, meanwhile)
-    except BaseException as error:
-        if is_cancelled(error):
-            raise Interrupted("Archives are unpacked as a whole or not at all.") from error
-        raise
     common.show(report, verb="Unpacked", is_local=True)
     return 0
 
@@ -60,13 +70,8 @@ def verify_list(arguments: dict[str, Any]) -> int:
     )
     check = ListCheck(order)
     meanwhile = common.shown(check.title, check.snapshot, "verification")
-    try:
-        with aimed_at(order.folder):
-            found = in_foreground(check.job, check.run, meanwhile)
-    except BaseException as error:
-        if is_cancelled(error):
-            raise Interrupted("Nothing was changed.") from error
-        raise
+    with _ended_with("Nothing was changed."), aimed_at(order.folder):
+        found = in_foreground(check.job, check.run, meanwhile)
     show_verification(found, common)
     return 0 if found.ok else IntegrityError.exit_status
 
@@ -100,12 +105,8 @@ def search_user(arguments: dict[str, Any]) -> int:
     files = local_files(target)
     if files:
         run = Search(target, query, files, common.local_limits, fetched=False, started=started)
-        try:
+        with _ended_with("A search changes nothing."):
             result = in_foreground(run.job, run.run, _import_results)
-        except BaseException as error:
-            if is_cancelled(error):
-                raise Interrupted("A search changes nothing.") from error
-            raise
     else:
         from fdf256_fast.options import run as run_loop
         from fdf256_fast.search import search

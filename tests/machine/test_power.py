@@ -214,6 +214,9 @@ async def test_a_file_fetched_again_must_be_the_very_one_that_the_digest_saw(tmp
 
 # ---- large members ---------------------------------------------------------------------------------
 
+STREAMED = Limits(connections=1, retries=0, memory_bytes=4 << 20)
+"""So little memory that a member of some megabytes does not fit into the window."""
+
 
 @pytest.mark.parametrize("method", [0, 8], ids=["stored", "deflated"])
 @pytest.mark.parametrize("damage", [drop, shorten, zero])
@@ -223,16 +226,15 @@ async def test_a_large_member_cut_off_in_its_middle_goes_back_to_its_start_at_mo
     noise = random.Random(256).randbytes(6_000_000)
     members = {f"{i:02}.bin": bytes_of(50_000, i) for i in range(20)} | {"large.bin": noise}
     site = make_site(tmp_path, members, method)
-    limits = Limits(connections=1, retries=0, memory_bytes=4 << 20)
     async with Origin(site.folder) as origin:
         catalog = site.catalog(origin)
-        await site.begin(origin, catalog, share=0.75, limits=limits)
+        await site.begin(origin, catalog, share=0.75, limits=STREAMED)
         assert site.state["stream"] is not None
         damage(site.home / "spool" / "a" if method else site.home / "staging" / "a" / "large.bin")
         start_machine_anew(monkeypatch)
         before = origin.bytes_sent
         recorder = Recorder()
-        report = await install(site.target, catalog=catalog, limits=limits, progress=recorder)
+        report = await install(site.target, catalog=catalog, limits=STREAMED, progress=recorder)
         assert origin.bytes_sent - before <= len(noise) + 2 * ASKED_ANYWAY_BYTES + 1_000_000 * (method == 0)
     assert report.verified == "md5"
     check_installed(site.target, site.tree)
@@ -242,12 +244,11 @@ async def test_a_large_member_that_is_lost_after_it_was_done_is_streamed_again(t
     noise = random.Random(1).randbytes(5_000_000)
     rest = {f"{i:02}.bin": random.Random(i).randbytes(100_000) for i in range(20)}
     site = make_site(tmp_path, {"large.bin": noise, **rest}, 8)
-    limits = Limits(connections=1, retries=0, memory_bytes=4 << 20)
     async with Origin(site.folder) as origin:
         catalog = site.catalog(origin)
-        await site.begin(origin, catalog, share=0.98, limits=limits)
+        await site.begin(origin, catalog, share=0.98, limits=STREAMED)
         (site.home / "staging" / "a" / "large.bin").unlink()
-        report = await install(site.target, catalog=catalog, limits=limits)
+        report = await install(site.target, catalog=catalog, limits=STREAMED)
     assert report.verified == "md5"
     check_installed(site.target, site.tree)
 
@@ -256,19 +257,18 @@ async def test_a_large_member_that_ended_after_the_last_journal_is_not_fetched_a
     noise = random.Random(2).randbytes(6_000_000)
     rest = {f"{i:02}.bin": random.Random(i).randbytes(100_000) for i in range(20)}
     site = make_site(tmp_path, {"large.bin": noise, **rest}, 8)
-    limits = Limits(connections=1, retries=0, memory_bytes=4 << 20)
     async with Origin(site.folder) as origin:
         catalog = site.catalog(origin)
-        await site.begin(origin, catalog, share=0.5, limits=limits)
+        await site.begin(origin, catalog, share=0.5, limits=STREAMED)
         assert site.state["stream"] is not None
         frontier, journal = site.frontier, (site.home / "journal").read_bytes()
-        await site.begin(origin, catalog, share=0.4, limits=limits)
+        await site.begin(origin, catalog, share=0.4, limits=STREAMED)
         assert site.state["stream"] is None
         assert not (site.home / "spool" / "a").exists()
         # As it is after a kill just behind the member's end.
         (site.home / "journal").write_bytes(journal)
         before = origin.bytes_sent
-        report = await install(site.target, catalog=catalog, limits=limits)
+        report = await install(site.target, catalog=catalog, limits=STREAMED)
         assert origin.bytes_sent - before <= site.size - frontier + ASKED_ANYWAY_BYTES
     assert report.verified == "md5"
     check_installed(site.target, site.tree)

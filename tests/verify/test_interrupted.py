@@ -196,16 +196,23 @@ async def cut_off(target: Path, made: Published, origin: Origin) -> None:
     await cancelled(job, made.size // 3)
 
 
+async def cut_off_with_one_to_forget(
+    target: Path, made: Published, origin: Origin
+) -> tuple[list[Path], int, str]:
+    """What waits then, its bytes, and the path of the first of these images."""
+    await cut_off(target, made, origin)
+    had = waiting_in(target)
+    gone = had[0].relative_to(target / ".fdf256/staging").as_posix().partition("/")[2]
+    return had, sum(path.stat().st_size for path in had), gone
+
+
 @pytest.mark.parametrize("boot", ["the same", "another"])
 async def test_an_interrupted_download_goes_on_though_an_image_of_it_is_forgotten(
     boot: str, larger: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "target"
     async with Origin(larger.folder) as origin:
-        await cut_off(target, larger, origin)
-        had = waiting_in(target)
-        gone = had[0].relative_to(target / ".fdf256/staging").as_posix().partition("/")[2]
-        sizes = sum(path.stat().st_size for path in had)
+        had, sizes, gone = await cut_off_with_one_to_forget(target, larger, origin)
         assert sizes > larger.size // 5
         await fdf.forget_async(target, [gone])
         if boot == "another":
@@ -230,10 +237,7 @@ async def test_it_does_not_matter_where_the_taking_over_is_cut_off(
 ) -> None:
     target = tmp_path / "target"
     async with Origin(larger.folder) as origin:
-        await cut_off(target, larger, origin)
-        had = waiting_in(target)
-        gone = had[0].relative_to(target / ".fdf256/staging").as_posix().partition("/")[2]
-        sizes = sum(path.stat().st_size for path in had)
+        _, sizes, gone = await cut_off_with_one_to_forget(target, larger, origin)
         await fdf.forget_async(target, [gone])
 
         def dies(workspace: Workspace, name: str, key: str) -> None:

@@ -35,14 +35,18 @@ def check_all_but(target: Path, *gone: str) -> None:
     check_manifest(target)
 
 
+async def check_mended_by_a_download(target: Path, catalog: Catalog) -> None:
+    await fdf.install(target, catalog=catalog)
+    check_all_but(target)
+    assert (await fdf.verify_async(target)).ok
+
+
 async def test_a_download_looks_for_what_lost_its_line(catalog: Catalog, tmp_path: Path) -> None:
     target = tmp_path / "target"
     await fdf.install(target, catalog=catalog)
     lose_line(target, LOST)
     assert FAULT in (await fdf.verify_async(target)).fault
-    await fdf.install(target, catalog=catalog)
-    check_all_but(target)
-    assert (await fdf.verify_async(target)).ok
+    await check_mended_by_a_download(target, catalog)
     assert (await fdf.install(target, catalog=catalog)).already_installed
 
 
@@ -95,9 +99,7 @@ async def test_a_manifest_that_is_gone_as_a_whole_is_no_other_case(catalog: Cata
     (target / LOST).unlink()
     await fdf.install(target, catalog=catalog, splits={"train"})
     assert FAULT in (await fdf.verify_async(target)).fault
-    await fdf.install(target, catalog=catalog)
-    check_all_but(target)
-    assert (await fdf.verify_async(target)).ok
+    await check_mended_by_a_download(target, catalog)
 
 
 async def test_a_repair_of_something_else_does_not_hide_it(catalog: Catalog, tmp_path: Path) -> None:
@@ -108,9 +110,7 @@ async def test_a_repair_of_something_else_does_not_hide_it(catalog: Catalog, tmp
     found = await fdf.verify_async(target, repair=True, catalog=catalog)
     assert (found.repaired, found.ok) == (1, False)
     assert FAULT in (await fdf.verify_async(target)).fault
-    await fdf.install(target, catalog=catalog)
-    check_all_but(target)
-    assert (await fdf.verify_async(target)).ok
+    await check_mended_by_a_download(target, catalog)
 
 
 async def test_a_run_that_ends_early_does_not_hide_it(catalog: Catalog, tmp_path: Path) -> None:
